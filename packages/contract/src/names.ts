@@ -1,0 +1,37 @@
+/** Names, their forms and their limits: one place, used by schemas, features and the CLI. */
+import { Type } from 'typebox'
+
+export const reservedServiceNames: ReadonlySet<string> = new Set([
+  'api',
+  'create',
+  'gateway',
+  'health',
+  'metrics',
+  'register',
+  'service',
+])
+
+/** Lower-case DNS label, RFC 1123 section 2.1: it becomes a host name in the gateway and in DNS. */
+export const serviceNamePattern = '^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$'
+export const credentialNamePattern = '^[a-z0-9][a-z0-9._-]{0,127}$'
+
+export const ServiceName = Type.String({
+  pattern: serviceNamePattern,
+  maxLength: 63,
+  description: 'A lower-case DNS label, or one of the aliases of the service.',
+})
+export const CredentialName = Type.String({
+  pattern: credentialNamePattern,
+  maxLength: 128,
+  description: 'Lower-case letters, digits, dot, underscore and hyphen.',
+})
+export const Uuid = Type.String({
+  pattern: '^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$',
+  maxLength: 36,
+  description: 'A UUID in lower case; those that Haus makes are version 7.',
+})
+export const Timestamp = Type.String({
+  pattern: '^\\d{4}-\\d{2}-\\d{2}T\\d{2}:\\d{2}:\\d{2}(\\.\\d{1,9})?Z$',
+  maxLength: 35,
+  description: 'RFC 3339 in UTC.',
+})

@@ -1,0 +1,7 @@
+/** One ordered, append-only list. Forward only: an old binary refuses a newer database instead of going back. */
+import type { Migration } from 'kysely/migration'
+import * as foundation from './0001-foundation.ts'
+
+export const migrations: Record<string, Migration> = {
+  '0001-foundation': foundation,
+}

@@ -1,0 +1,31 @@
+/** Who is asking, as far as the HTTP layer must know to let an operation run. */
+
+export interface Caller {
+  readonly kind: 'anonymous' | 'operator' | 'service' | 'scraper'
+  /** `operator`, `service:<name>`, `anonymous`, `scraper`: what the audit shows. */
+  readonly actor: string
+  /** The service that a service token speaks for. */
+  readonly service: string | null
+  /** Wall time at which the token ends, in ms; null: it does not. Streams end with it. */
+  readonly expiresAtMs: number | null
+  /** Aborted when the key behind the token is revoked; streams end with it. */
+  readonly revoked: AbortSignal | null
+}
+
+export const anonymous: Caller = {
+  kind: 'anonymous',
+  actor: 'anonymous',
+  service: null,
+  expiresAtMs: null,
+  revoked: null,
+}
+
+/** What a service function is told about the request it serves; the audit is written from it. */
+export interface RequestContext {
+  readonly caller: Caller
+  /** The operation id, the `action` of the audit. */
+  readonly operation: string
+  readonly requestId: string
+  /** The peer's address without port, IPv4-mapped IPv6 shown as IPv4. */
+  readonly source: string
+}
