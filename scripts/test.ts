@@ -1,0 +1,182 @@
+/**
+ * `npm test`: the checks, then every test file, then one line of counts as the very last line.
+ *
+ *   node scripts/test.ts                         everything
+ *   node scripts/test.ts --checks-only           types, lint, format and the like
+ *   node scripts/test.ts <file or folder>...     these tests
+ *   node scripts/test.ts --grep <pattern>        tests whose name matches
+ *
+ * A failing step never hides the next one; the end says which failed.
+ */
+import { statSync } from 'node:fs'
+import { availableParallelism } from 'node:os'
+import path from 'node:path'
+import { parseArgs } from 'node:util'
+import {
+  postgresUnavailable,
+  startPostgres,
+  type PostgresServer,
+} from '../services/zimmer-13-api-coordinator/src/testing/postgres-server.ts'
+import { findFiles, listChecks, type Check } from './checks.ts'
+import { Children } from './children.ts'
+import { runTestFiles, type FileResult } from './test-files.ts'
+
+const root = path.resolve(import.meta.dirname, '..')
+/** The slowest check takes seconds; a tool that hangs must not hold the run. */
+const checkTimeoutMs = 180_000
+/** The crash tests are the longest files, at about a minute on two slow cores. */
+const defaultFileTimeoutMs = 240_000
+/** Each file may start an embedded database of 200 MB and more, so not every core gets one. */
+const highestConcurrency = 4
+
+const { values: options, positionals: parts } = parseArgs({
+  allowPositionals: true,
+  options: {
+    'checks-only': { type: 'boolean', default: false },
+    grep: { type: 'string' },
+    concurrency: { type: 'string' },
+    'file-timeout-seconds': { type: 'string' },
+  },
+})
+
+const children = new Children()
+let server: PostgresServer | undefined
+const startedMs = performance.now()
+
+let interrupted = false
+for (const [signal, exitCode] of [
+  ['SIGINT', 130],
+  ['SIGTERM', 143],
+  ['SIGHUP', 129],
+] as const) {
+  process.on(signal, () => {
+    // npm passes a Ctrl-C on that the terminal has already delivered: the second one changes nothing.
+    if (interrupted) return
+    interrupted = true
+    void stop().finally(() => process.exit(exitCode))
+  })
+}
+
+const partial = parts.length > 0 || options.grep !== undefined
+const failedChecks = partial ? [] : await runChecks(listChecks(root))
+let results: FileResult[] = []
+if (!options['checks-only']) results = await runTests(selectFiles())
+if (!interrupted) {
+  await stop()
+  process.exitCode = report()
+}
+
+async function stop(): Promise<void> {
+  await children.stopAll()
+  await server?.stop()
+}
+
+async function runChecks(checks: readonly Check[]): Promise<Check[]> {
+  const failed: Check[] = []
+  for (const check of checks) {
+    const beganMs = performance.now()
+    const result = await children
+      .run(check.command, check.args, { cwd: root, timeoutMs: checkTimeoutMs })
+      .catch((error: Error) => ({ exitCode: undefined, timedOut: false, output: error.message }))
+    if (interrupted) return failed
+    const ok = result.exitCode === 0
+    say(`${ok ? 'ok    ' : 'FAILED'} ${check.name} (${seconds(performance.now() - beganMs)})`)
+    if (ok) continue
+    failed.push(check)
+    say(indent(result.output.trim()))
+    if (result.timedOut) say(indent(`Ended after its deadline of ${seconds(checkTimeoutMs)}`))
+    if (check.mend !== undefined) say(indent(`To mend: ${check.mend}`))
+  }
+  say(`checks: ${checks.length - failed.length} passed, ${failed.length} failed`)
+  return failed
+}
+
+function selectFiles(): string[] {
+  const all = findFiles(root, '{packages,services,scripts,bench,e2e}/**/*.test.ts')
+  if (parts.length === 0) return all
+  const chosen = new Set<string>()
+  for (const part of parts) {
+    const relative = path.relative(root, path.resolve(part)).split(path.sep).join('/')
+    const matches = statSync(part, { throwIfNoEntry: false })?.isFile()
+      ? [relative]
+      : all.filter((file) => relative === '' || file.startsWith(`${relative}/`))
+    if (matches.length === 0) {
+      say(`There is no test file at ${part}`)
+      process.exit(1)
+    }
+    for (const match of matches) chosen.add(match)
+  }
+  return [...chosen]
+}
+
+async function runTests(files: readonly string[]): Promise<FileResult[]> {
+  const env: NodeJS.ProcessEnv = { ...process.env }
+  // A single file starts a server itself if it needs one at all.
+  if (files.length > 1 && !env['HAUS_TEST_POSTGRES_URL'] && postgresUnavailable() === undefined) {
+    server = await startPostgres()
+    env['HAUS_TEST_POSTGRES_URL'] = server.url
+  }
+  return runTestFiles({
+    root,
+    files,
+    env,
+    children,
+    grep: options.grep,
+    concurrency: Number(
+      options.concurrency ?? Math.min(availableParallelism(), highestConcurrency),
+    ),
+    fileTimeoutMs: Number(options['file-timeout-seconds'] ?? defaultFileTimeoutMs / 1000) * 1000,
+    onResult: sayResult,
+  }).catch((error: unknown) => {
+    if (interrupted) return []
+    throw error
+  })
+}
+
+function sayResult(result: FileResult): void {
+  if (interrupted) return
+  const { failures, passed, skipped } = result
+  const total = passed + skipped.length + failures.length
+  if (total === 0) return
+  const counts = skipped.length > 0 ? `${total} tests, ${skipped.length} skipped` : `${total} tests`
+  const word = failures.length === 0 ? 'ok    ' : 'FAILED'
+  say(`${word} ${result.file} (${counts}, ${seconds(result.durationMs)})`)
+  for (const failure of failures) {
+    const line = failure.line === undefined ? '' : `:${failure.line}`
+    say(indent(`✖ ${failure.name}\n  ${result.file}${line}`))
+    say(indent(indent(failure.error)))
+  }
+  const output = result.output.trim()
+  if (failures.length > 0 && output !== '') say(indent(`Output of the file:\n${indent(output)}`))
+}
+
+/** Returns the exit code. The counts are the last line: programs read it. */
+function report(): number {
+  const failures = results.flatMap((result) => result.failures)
+  const skipped = results.flatMap((result) => result.skipped.map((s) => ({ ...s, ...result })))
+  const passed = results.reduce((sum, result) => sum + result.passed, 0)
+  say('')
+  for (const reason of new Set(skipped.map((s) => s.reason))) {
+    say(`skipped ${skipped.filter((s) => s.reason === reason).length}: ${reason}`)
+  }
+  if (failedChecks.length > 0) say(`Failed checks: ${failedChecks.map((c) => c.name).join(', ')}`)
+  if (failures.length > 0) say('Failed tests:')
+  for (const failure of failures) say(indent(`✖ ${failure.name} (${failure.file})`))
+  say(`took ${seconds(performance.now() - startedMs)}`)
+  if (!options['checks-only']) {
+    say(`tests: ${passed} passed, ${failures.length} failed, ${skipped.length} skipped`)
+  }
+  return failures.length > 0 || failedChecks.length > 0 ? 1 : 0
+}
+
+function seconds(durationMs: number): string {
+  return `${(durationMs / 1000).toFixed(1)} s`
+}
+
+function indent(text: string): string {
+  return text.replaceAll(/^(?=.)/gm, '    ')
+}
+
+function say(line: string): void {
+  process.stdout.write(`${line}\n`)
+}
