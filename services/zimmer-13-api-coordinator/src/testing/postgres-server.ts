@@ -207,6 +207,40 @@ async function createCluster(cluster: Cluster & { readonly password: string }): 
     ...account,
     cwd: folder,
     detached: true,
+    stdio: ['ignore', 'pipe', 'pipe'],
+    env: plainEnv(),
+  })
+  tellWatchdog(watchdog, initdb.pid)
+  const log = collectLog(initdb)
+  const [code] = await once(initdb, 'close')
+  if (code !== 0) throw new Error(`initdb ended with ${String(code)}: ${log()}`)
+}
+
+/** PostgreSQL itself binds the port: no time passes between finding it free and having it. */
+async function launch(cluster: Cluster, port: number): Promise<Running> {
+  const { bin, account, folder, dataDir, durable, watchdog } = cluster
+  const sync = durable ? 'on' : 'off'
+  const settings = {
+    listen_addresses: '127.0.0.1',
+    port: String(port),
+    unix_socket_directories: socketFolder(folder) ?? '',
+    max_connections: '200',
+    shared_buffers: '32MB',
+    fsync: sync,
+    full_page_writes: sync,
+    // On in both: a process crash must not lose what was acknowledged, only a power cut may.
+    synchronous_commit: 'on',
+    lc_messages: 'C',
+    log_min_messages: 'warning',
+  }
+  const serverArguments = Object.entries(settings).flatMap(([key, value]) => [
+    '-c',
+    `${key}=${value}`,
+  ])
+  const server = spawn(path.join(bin, 'postgres'), ['-D', dataDir, ...serverArguments], {
+    ...account,
+    cwd: folder,
+    detached: true,
     stdio: ['ignore', 'ignore', 'pipe'],
     env: plainEnv(),
   })
