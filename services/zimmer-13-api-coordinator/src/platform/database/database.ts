@@ -1,0 +1,51 @@
+/**
+ * What the rest of Haus sees of its database: one shape over PGlite and PostgreSQL.
+ *
+ * There is no repository layer and no fake: the seam is the PostgreSQL protocol itself, so both
+ * kinds share driver, dialect, types, errors and migrations.
+ */
+import type { HausError } from '@haus/contract'
+import type { Kysely } from 'kysely'
+import type pg from 'pg'
+
+export type DatabaseKind = 'embedded' | 'postgres'
+
+/** The schema every table of Haus lives in. Raw SQL names it; Kysely adds it by itself. */
+export const hausSchema = 'haus'
+
+/** The part of a pino logger that this folder uses. */
+export interface Log {
+  debug(fields: object, message: string): void
+  info(fields: object, message: string): void
+  warn(fields: object, message: string): void
+  error(fields: object, message: string): void
+}
+
+export interface Database<Tables> {
+  readonly kind: DatabaseKind
+  /** Queries go to schema `haus` on the general pool. */
+  readonly db: Kysely<Tables>
+  /** Reads and rare statements: at most 10 connections on PostgreSQL, the only one on PGlite. */
+  readonly pool: pg.Pool
+  /** One connection of the ledger's own on PostgreSQL, so that no read delays a flush; on PGlite the same object as `pool`. */
+  readonly ledgerPool: pg.Pool
+  /**
+   * Calls back for every NOTIFY on the channel, across reconnects, until the returned function is
+   * called. What is sent while the connection is away is lost: the caller also polls.
+   */
+  listen(channel: string, onNotify: (payload: string) => void): Promise<() => Promise<void>>
+  /** Returns within 3 s, whatever the state of the database; further calls return the same promise. */
+  close(): Promise<void>
+}
+
+export interface OpenDatabaseOptions {
+  /** A `postgres://` URL. Without it the embedded database under `dataDir` is used. */
+  readonly url?: string | undefined
+  readonly dataDir: string
+  readonly log: Log
+  /**
+   * Called once at most, when the embedded engine has died and the process must end: nothing is
+   * acknowledged after it, every pending query has failed or is about to.
+   */
+  readonly onFatal: (error: HausError) => void
+}

@@ -1,0 +1,191 @@
+/**
+ * Opens PostgreSQL by URL: waits for a server that is still starting, refuses one that cannot
+ * carry Haus, and gives the ledger a connection of its own.
+ *
+ * The URL holds the password. It is parsed once here, and neither it nor an error that quotes it
+ * goes any further.
+ */
+import { HausError } from '@haus/contract'
+import { Kysely, PostgresDialect } from 'kysely'
+import pg from 'pg'
+import { parseIntoClientConfig } from 'pg-connection-string'
+import { columnTypes } from '../column-types.ts'
+import { hausSchema, type Database, type Log } from '../database.ts'
+import { startListener } from './listener.ts'
+
+export interface OpenPostgresOptions {
+  readonly url: string
+  readonly log: Log
+  /** How long a server may take to come up: compose starts both at once. */
+  readonly startTimeoutMs?: number
+}
+
+const minimumMajor = 16
+const defaultStartTimeoutMs = 60_000
+const retryMs = 1_000
+/** A server that does not answer within this time counts as away. */
+const connectionTimeoutMs = 5_000
+/** No statement of Haus comes near it; a runaway one must not hold locks for longer. */
+const statementTimeoutMs = 15_000
+/** For a server that went silent: the statement timeout would have answered before. */
+const queryTimeoutMs = 20_000
+/** A stalled process must not hold the ledger's row against the other replicas. */
+const idleInTransactionTimeoutMs = 10_000
+const closeTimeoutMs = 2_500
+const generalConnections = 10
+
+export async function openPostgres<Tables>(
+  options: OpenPostgresOptions,
+): Promise<Database<Tables>> {
+  const { log } = options
+  const target = parseUrl(options.url)
+  await waitForServer(target, log, options.startTimeoutMs ?? defaultStartTimeoutMs)
+
+  const openPool = (name: string, settings: pg.PoolConfig): pg.Pool => {
+    const pool = new pg.Pool({
+      ...target.config,
+      statement_timeout: statementTimeoutMs,
+      query_timeout: queryTimeoutMs,
+      idle_in_transaction_session_timeout: idleInTransactionTimeoutMs,
+      ...settings,
+    })
+    // Without a listener a lost idle connection would end the process. The pool replaces it.
+    pool.on('error', (error) => log.warn({ err: error, pool: name }, 'database connection lost'))
+    return pool
+  }
+  const pool = openPool('general', { max: generalConnections, idleTimeoutMillis: 60_000 })
+  const ledgerPool = openPool('ledger', { max: 1, idleTimeoutMillis: 0 })
+  const listener = startListener({ config: target.config, log })
+
+  let closed: Promise<void> | undefined
+  const close = async (): Promise<void> => {
+    let timer: NodeJS.Timeout | undefined
+    const deadline = new Promise<void>((resolve) => {
+      timer = setTimeout(resolve, closeTimeoutMs)
+    })
+    await Promise.race([Promise.all([listener.close(), pool.end(), ledgerPool.end()]), deadline])
+    clearTimeout(timer)
+  }
+  return {
+    kind: 'postgres',
+    db: new Kysely<Tables>({ dialect: new PostgresDialect({ pool }) }).withSchema(hausSchema),
+    pool,
+    ledgerPool,
+    listen: (channel, onNotify) => listener.listen(channel, onNotify),
+    close: () => (closed ??= close()),
+  }
+}
+
+interface Target {
+  readonly config: pg.ClientConfig
+  /** host:port, safe to show. */
+  readonly address: string
+}
+
+function parseUrl(url: string): Target {
+  let config: pg.ClientConfig
+  try {
+    if (!/^postgres(ql)?:\/\//.test(url)) throw new Error('wrong scheme')
+    config = parseIntoClientConfig(url)
+  } catch {
+    // Not as cause: the parser's error quotes the URL, password included.
+    throw new HausError(
+      'config_invalid',
+      'HAUS_DATABASE_URL is not a PostgreSQL URL: write postgres://user:password@host:5432/database and percent-encode special characters in the password',
+    )
+  }
+  const host = config.host || 'localhost'
+  const port = config.port ?? 5432
+  return {
+    config: {
+      ...config,
+      host,
+      port,
+      application_name: 'haus',
+      connectionTimeoutMillis: connectionTimeoutMs,
+      keepAlive: true,
+      keepAliveInitialDelayMillis: 10_000,
+      types: columnTypes,
+    },
+    address: `${host}:${port}`,
+  }
+}
+
+async function waitForServer(target: Target, log: Log, startTimeoutMs: number): Promise<void> {
+  const startedAt = performance.now()
+  for (;;) {
+    try {
+      await inspectServer(target)
+      return
+    } catch (error) {
+      if (error instanceof HausError) throw error
+      const waitedMs = performance.now() - startedAt
+      const reason = error instanceof Error ? describe(error) : String(error)
+      if (!isPassing(error) || waitedMs + retryMs > startTimeoutMs) {
+        throw new HausError(
+          'database_unreachable',
+          `PostgreSQL at ${target.address} cannot be used: ${reason}; check HAUS_DATABASE_URL and the server`,
+        )
+      }
+      log.warn(
+        { address: target.address, reason, waitedMs: Math.round(waitedMs) },
+        'waiting for PostgreSQL',
+      )
+      await new Promise((resolve) => setTimeout(resolve, retryMs))
+    }
+  }
+}
+
+async function inspectServer(target: Target): Promise<void> {
+  const client = new pg.Client({ ...target.config, query_timeout: connectionTimeoutMs })
+  // An error after the connection is lost also fails the query; unheard it would end the process.
+  client.on('error', () => {})
+  try {
+    await client.connect()
+    const { rows } = await client.query<{ version: string; encoding: string; standby: boolean }>(
+      `select current_setting('server_version') as version,
+         current_setting('server_encoding') as encoding,
+         pg_is_in_recovery() as standby`,
+    )
+    const server = rows[0]
+    if (!server) throw new Error('the server answered without a row')
+    const refuse = (reason: string): HausError =>
+      new HausError('database_incompatible', `PostgreSQL at ${target.address} ${reason}`)
+    if (Number.parseInt(server.version, 10) < minimumMajor) {
+      throw refuse(
+        `is version ${server.version}: upgrade it to PostgreSQL ${minimumMajor} or newer`,
+      )
+    }
+    if (server.encoding !== 'UTF8') {
+      throw refuse(`stores text as ${server.encoding}: create the database with encoding UTF8`)
+    }
+    if (server.standby)
+      throw refuse('is a read-only standby: point HAUS_DATABASE_URL at the primary')
+  } finally {
+    // Not awaited: a connection that never came up has nothing to say goodbye to.
+    client.end().catch(() => {})
+  }
+}
+
+/** Worth another try: nobody listens yet, the name is not known yet, the server is starting or full. */
+const passingCodes = new Set([
+  ...['ECONNREFUSED', 'ECONNRESET', 'ETIMEDOUT', 'EHOSTUNREACH', 'ENETUNREACH', 'EPIPE'],
+  ...['ENOTFOUND', 'EAI_AGAIN', 'ENOENT'],
+  ...['57P01', '57P02', '57P03', '53300'],
+])
+
+function isPassing(error: unknown): boolean {
+  if (error instanceof AggregateError) return error.errors.every(isPassing)
+  if (!(error instanceof Error)) return false
+  if ('code' in error && typeof error.code === 'string') return passingCodes.has(error.code)
+  // The driver's own errors carry no code.
+  return /timeout|terminated/i.test(error.message)
+}
+
+/** A refused connection to a name with several addresses has an empty message of its own. */
+function describe(error: Error): string {
+  if (error instanceof AggregateError) {
+    return error.errors.map((inner) => (inner instanceof Error ? inner.message : '')).join(', ')
+  }
+  return error.message
+}

@@ -1,0 +1,182 @@
+/**
+ * The database matrix: a suite written as `for (const kind of databaseKinds)` runs on both kinds.
+ *
+ * Every call gives a database of its own that is already migrated: on PGlite a copy of a folder
+ * migrated once in this process, on PostgreSQL a clone of a template migrated once on the server.
+ */
+import { createHash, randomBytes } from 'node:crypto'
+import fs from 'node:fs'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
+import { Client } from 'pg'
+import type { HausError } from '@haus/contract'
+import {
+  migrate,
+  openDatabase,
+  type Database,
+  type DatabaseKind,
+  type Log,
+  type Migration,
+} from '../platform/database/index.ts'
+import { needsPostgres, sharedServerUrl } from './postgres-database.ts'
+
+export const databaseKinds: readonly DatabaseKind[] = ['embedded', 'postgres']
+
+/** Options for `test()`: skipped with the reason where the kind cannot be had. */
+export function needsDatabase(kind: DatabaseKind): { skip?: string } {
+  return kind === 'postgres' ? needsPostgres() : {}
+}
+
+export interface TestDatabaseOptions {
+  readonly migrations: Record<string, Migration>
+  /** Silent by default. */
+  readonly log?: Log
+  /** By default the death of the engine fails the process, as it would in production. */
+  readonly onFatal?: (error: HausError) => void
+}
+
+export interface TestDatabase<Tables> extends Database<Tables>, AsyncDisposable {
+  /** What `openDatabase` was given, for tests that open it once more. */
+  readonly location: { readonly url?: string; readonly dataDir: string }
+  /** Closes this handle and opens the same data again. */
+  reopen(): Promise<TestDatabase<Tables>>
+  /** Closes it and deletes the data; safe to call twice. */
+  cleanup(): Promise<void>
+}
+
+export const silentLog: Log = { debug() {}, info() {}, warn() {}, error() {} }
+
+export async function openTestDatabase<Tables>(
+  kind: DatabaseKind,
+  options: TestDatabaseOptions,
+): Promise<TestDatabase<Tables>> {
+  const dataDir = temporaryFolder()
+  if (kind === 'embedded') {
+    const template = await embeddedTemplate(options.migrations)
+    fs.cpSync(template, dataDir, { recursive: true, mode: fs.constants.COPYFILE_FICLONE })
+    return openAt<Tables>({ dataDir }, options, () => Promise.resolve())
+  }
+  const { url, drop } = await clonePostgres(options.migrations)
+  return openAt<Tables>({ dataDir, url }, options, drop)
+}
+
+async function openAt<Tables>(
+  location: { readonly url?: string; readonly dataDir: string },
+  options: TestDatabaseOptions,
+  drop: () => Promise<void>,
+): Promise<TestDatabase<Tables>> {
+  const database = await openDatabase<Tables>({
+    ...location,
+    log: options.log ?? silentLog,
+    onFatal:
+      options.onFatal ??
+      ((error) => {
+        throw error
+      }),
+  })
+  let cleaned: Promise<void> | undefined
+  const cleanup = async (): Promise<void> => {
+    await database.close()
+    await drop()
+    fs.rmSync(location.dataDir, { recursive: true, force: true })
+  }
+  const once = (): Promise<void> => (cleaned ??= cleanup())
+  return {
+    ...database,
+    location,
+    reopen: async () => {
+      await database.close()
+      return openAt<Tables>(location, options, drop)
+    },
+    cleanup: once,
+    [Symbol.asyncDispose]: once,
+  }
+}
+
+function temporaryFolder(): string {
+  return fs.mkdtempSync(path.join(tmpdir(), 'haus-test-'))
+}
+
+// One template per process and list of migrations is the point; they end with the process.
+const embeddedTemplates = new WeakMap<object, Promise<string>>()
+
+function embeddedTemplate(migrations: Record<string, Migration>): Promise<string> {
+  const known = embeddedTemplates.get(migrations)
+  if (known) return known
+  const made = makeEmbeddedTemplate(migrations)
+  embeddedTemplates.set(migrations, made)
+  return made
+}
+
+async function makeEmbeddedTemplate(migrations: Record<string, Migration>): Promise<string> {
+  const dataDir = temporaryFolder()
+  process.once('exit', () => fs.rmSync(dataDir, { recursive: true, force: true }))
+  await migrateAt({ dataDir }, migrations)
+  fs.rmSync(path.join(dataDir, 'haus.lock'), { force: true })
+  return dataDir
+}
+
+async function migrateAt(
+  location: { readonly url?: string; readonly dataDir: string },
+  migrations: Record<string, Migration>,
+): Promise<void> {
+  const database = await openDatabase({
+    ...location,
+    log: silentLog,
+    onFatal: (error) => {
+      throw error
+    },
+  })
+  try {
+    await migrate(database.db, migrations)
+  } finally {
+    await database.close()
+  }
+}
+
+async function clonePostgres(
+  migrations: Record<string, Migration>,
+): Promise<{ url: string; drop: () => Promise<void> }> {
+  const server = await sharedServerUrl()
+  const template = `template_${fingerprint(migrations)}`
+  const name = `test_${randomBytes(8).toString('hex')}`
+  const admin = new Client({ connectionString: server })
+  await admin.connect()
+  try {
+    // Test files run in processes of their own and share the server; the first one makes the template.
+    await admin.query('select pg_advisory_lock(hashtext($1))', [template])
+    const found = await admin.query('select 1 from pg_database where datname = $1', [template])
+    if (found.rowCount === 0) {
+      const unfinished = `${template}_new`
+      await admin.query(`drop database if exists ${unfinished} with (force)`)
+      await admin.query(`create database ${unfinished} template template0`)
+      await migrateAt({ url: databaseUrl(server, unfinished), dataDir: tmpdir() }, migrations)
+      await admin.query(`alter database ${unfinished} rename to ${template}`)
+    }
+    await admin.query(`create database ${name} template ${template}`)
+  } finally {
+    await admin.end()
+  }
+  return {
+    url: databaseUrl(server, name),
+    drop: async () => {
+      const client = new Client({ connectionString: server })
+      await client.connect()
+      await client.query(`drop database if exists ${name} with (force)`)
+      await client.end()
+    },
+  }
+}
+
+/** Changes with the names and the code of the migrations: a server may outlive an edit. */
+function fingerprint(migrations: Record<string, Migration>): string {
+  const hash = createHash('sha256')
+  for (const [name, { up }] of Object.entries(migrations)) hash.update(`${name}\0${String(up)}\0`)
+  return hash.digest('hex').slice(0, 24)
+}
+
+function databaseUrl(server: string, name: string): string {
+  const url = new URL(server)
+  url.pathname = `/${name}`
+  return url.href
+}
