@@ -56,7 +56,10 @@ export interface Write {
   readonly row: object
 }
 
-export function write<Row extends object>(operation: WriteOperation<Row>, row: NoInfer<Row>): Write {
+export function write<Row extends object>(
+  operation: WriteOperation<Row>,
+  row: NoInfer<Row>,
+): Write {
   return { operation, row }
 }
 

@@ -1,0 +1,1 @@
+export { auditOf, auditOfRefusal } from './entry.ts'

@@ -1,0 +1,302 @@
+/**
+ * The ledger at work: when a group is flushed, how long an answer may take, and what is said
+ * while the database is away.
+ *
+ *   available ──flush or poll fails──► away ──poll succeeds──► available
+ *
+ * Away: what waits is refused at once and was certainly not written; what was in a commit whose
+ * answer is missing is `write_outcome_unknown`. Nothing is retried here: only the caller knows
+ * whether he still wants it.
+ */
+import { setImmediate as nextTurn } from 'node:timers/promises'
+import { HausError } from '@haus/contract'
+import type { Kysely } from 'kysely'
+import type { Cancel, Clock } from '../clock/clock.ts'
+import type { Database } from '../database/index.ts'
+import type { Log } from '../log/log.ts'
+import { commitGroup, notifyChannel, OutcomeUnknown, type Committed } from './commit.ts'
+import { readEvents } from './events.ts'
+import { Follower } from './follower.ts'
+import type { Entry, Ledger, LedgerEvent, LedgerStatus, Projection, Receipt } from './ledger.ts'
+import { Queue, type Pending } from './queue.ts'
+import { RecentDurations } from './recent-durations.ts'
+import { pruneHistory } from './retention.ts'
+import type { LedgerTables } from './table.ts'
+
+/** A caller waits this long in the queue, and as long again for the commit; then 503. */
+const writeTimeoutDefaultMs = 250
+/** NOTIFY is the fast way and can be lost; this is the sure one. Also how an outage's end is noticed. */
+const pollIntervalMs = 1_000
+/** Two missed polls: younger knowledge is called current, since replicas are told at each commit. */
+const currentForMs = 2 * pollIntervalMs + 500
+/** A connection that says nothing for so long is given up, or a silent network would hold the queue forever. */
+const hungAfterMs = 10_000
+const pruneIntervalMs = 60 * 60 * 1_000
+
+export interface LoadableProjection<Tables> extends Projection {
+  /** Builds the state from the tables, inside one repeatable-read transaction. */
+  load(db: Kysely<Tables>): Promise<void>
+}
+
+export interface LedgerOptions<Tables extends LedgerTables> {
+  readonly database: Database<Tables>
+  readonly projections: readonly LoadableProjection<Tables>[]
+  readonly clock: Clock
+  readonly log: Log
+  /** 250 by default; tests of other promises lengthen it, since they share the machine. */
+  readonly writeTimeoutMs?: number
+}
+
+export interface RunningLedger extends Ledger {
+  /** Loads the projections and begins to follow. */
+  start(): Promise<void>
+  /** Writes out what is queued, for `deadlineMs` at most; refuses what comes after. */
+  stop(deadlineMs: number): Promise<void>
+}
+
+export function createLedger<Tables extends LedgerTables>(
+  options: LedgerOptions<Tables>,
+): RunningLedger {
+  const { projections, clock, log, writeTimeoutMs = writeTimeoutDefaultMs } = options
+  // Kysely's type is invariant in its tables; the ledger touches only its own.
+  const database = options.database as unknown as Database<LedgerTables>
+  const queue = new Queue()
+  const follower = new Follower(database, projections)
+  const flushDurations = new RecentDurations()
+
+  let accepting = false
+  let flushing: Promise<void> | undefined
+  let inFlight: readonly Pending[] = []
+  let unavailable: string | null = null
+  let confirmedAtMs = clock.monotonicMs()
+  let cancelSweep: Cancel | undefined
+  const cancels = new Set<Cancel>()
+  let stopListening: (() => Promise<void>) | undefined
+
+  function append(entry: Entry): Promise<Receipt> {
+    if (!accepting) {
+      return Promise.reject(
+        new HausError('shutting_down', 'The house is closing; nothing was written.'),
+      )
+    }
+    if (unavailable !== null) return Promise.reject(notWritten(unavailable))
+    let receipt: Promise<Receipt>
+    try {
+      receipt = queue.push(entry, clock.monotonicMs())
+    } catch (error) {
+      return Promise.reject(error)
+    }
+    flushing ??= flushAll()
+    cancelSweep ??= clock.after(writeTimeoutMs, sweep)
+    return receipt
+  }
+
+  /** No timer: a flush starts as soon as the one before has returned, so load itself forms the groups. */
+  async function flushAll(): Promise<void> {
+    // Lets the requests of this turn of the event loop join the first group.
+    await nextTurn()
+    while (queue.size > 0) await flush(queue.takeGroup())
+    flushing = undefined
+  }
+
+  async function flush(group: readonly Pending[]): Promise<void> {
+    const startedAtMs = clock.monotonicMs()
+    inFlight = group
+    const cancelTimeout = clock.after(writeTimeoutMs, () => {
+      for (const pending of group) if (!pending.settled) pending.reject(outcomeUnknown())
+    })
+    let committed: Committed | undefined
+    try {
+      committed = await commitOnConnection(group.map(({ entry }) => entry))
+      confirm()
+      await follower.deliver(committed.events)
+      // A guard is lost to another process: the caller will look again, and must see what won.
+      if (committed.results.some((result) => 'error' in result)) await follower.catchUp()
+      settle(group, committed)
+    } catch (error) {
+      lose(error)
+      const mayBeWritten = committed !== undefined || error instanceof OutcomeUnknown
+      for (const pending of group) {
+        if (pending.settled) continue
+        pending.reject(mayBeWritten ? outcomeUnknown() : notWritten(message(error)))
+      }
+    } finally {
+      cancelTimeout()
+      inFlight = []
+      flushDurations.add(clock.monotonicMs() - startedAtMs)
+    }
+  }
+
+  async function commitOnConnection(entries: readonly Entry[]): Promise<Committed> {
+    const client = await database.ledgerPool.connect()
+    let hung = false
+    const cancel =
+      database.kind === 'postgres'
+        ? clock.after(hungAfterMs, () => {
+            hung = true
+            client.release(new Error(`no answer for ${hungAfterMs} ms`))
+          })
+        : undefined
+    try {
+      const committed = await commitGroup(client, entries, database.kind === 'postgres')
+      client.release()
+      return committed
+    } catch (error) {
+      // A connection in an unknown state is not reused; the pool makes another.
+      if (!hung) client.release(error instanceof Error ? error : new Error(String(error)))
+      throw error
+    } finally {
+      cancel?.()
+    }
+  }
+
+  function settle(group: readonly Pending[], committed: Committed): void {
+    for (const [place, pending] of group.entries()) {
+      if (pending.settled) continue
+      const result = committed.results[place]
+      if (result && 'index' in result)
+        pending.resolve({ index: result.index, time: committed.time })
+      else pending.reject(result?.error)
+    }
+  }
+
+  function sweep(): void {
+    cancelSweep = undefined
+    const nowMs = clock.monotonicMs()
+    for (const pending of queue.takeOlderThan(nowMs - writeTimeoutMs)) {
+      pending.reject(notWritten(`the database took longer than ${writeTimeoutMs} ms`))
+    }
+    const oldestMs = queue.oldestMs
+    if (oldestMs !== undefined) {
+      cancelSweep = clock.after(Math.max(1, oldestMs + writeTimeoutMs - nowMs), sweep)
+    }
+  }
+
+  function confirm(): void {
+    confirmedAtMs = clock.monotonicMs()
+    if (unavailable === null) return
+    unavailable = null
+    log.info({ index: follower.index }, 'the database is back; writes are taken again')
+  }
+
+  function lose(error: unknown): void {
+    const reason = message(error)
+    if (unavailable === null) log.error({ err: error }, 'the database is away; reads go on')
+    unavailable = reason
+    for (const pending of queue.takeAll()) pending.reject(notWritten(reason))
+  }
+
+  async function poll(): Promise<void> {
+    try {
+      await follower.catchUp()
+      confirm()
+    } catch (error) {
+      lose(error)
+    }
+  }
+
+  function every(intervalMs: number, task: () => Promise<void>): void {
+    const next = (): void => {
+      const cancel = clock.after(intervalMs, () => {
+        cancels.delete(cancel)
+        if (accepting) void task().finally(next)
+      })
+      cancels.add(cancel)
+    }
+    next()
+  }
+
+  return {
+    append,
+
+    read: (afterIndex, limit): Promise<LedgerEvent[]> => readEvents(database.db, afterIndex, limit),
+
+    async oldestIndex() {
+      const row = await database.db
+        .selectFrom('ledger_event')
+        .select('index')
+        .orderBy('index')
+        .limit(1)
+        .executeTakeFirst()
+      return row?.index ?? follower.index + 1
+    },
+
+    status(): LedgerStatus {
+      const silentMs = clock.monotonicMs() - confirmedAtMs
+      // Nobody else writes to an embedded database: what this process has applied is all there is.
+      const current = database.kind === 'embedded' || silentMs <= currentForMs
+      return {
+        index: follower.index,
+        queued: queue.size + inFlight.length,
+        available: accepting && unavailable === null,
+        error: unavailable,
+        ageMs: current && unavailable === null ? 0 : Math.round(silentMs),
+        flushP99Ms: flushDurations.p99(),
+      }
+    },
+
+    async start() {
+      const { db } = options.database
+      const index = await db
+        .transaction()
+        .setIsolationLevel('repeatable read')
+        .execute(async (snapshot) => {
+          const head = await (snapshot as unknown as Kysely<LedgerTables>)
+            .selectFrom('ledger_head')
+            .select('last_event')
+            .executeTakeFirstOrThrow()
+          for (const projection of projections) await projection.load(snapshot)
+          return head.last_event
+        })
+      follower.startAt(index)
+      confirmedAtMs = clock.monotonicMs()
+      accepting = true
+      every(pollIntervalMs, poll)
+      every(pruneIntervalMs, () => pruneHistory(database.db, log))
+      if (database.kind === 'postgres') {
+        stopListening = await database.listen(notifyChannel, (payload) => {
+          if (accepting && Number(payload) > follower.index) void poll()
+        })
+      }
+    },
+
+    async stop(deadlineMs) {
+      accepting = false
+      for (const cancel of cancels) cancel()
+      cancels.clear()
+      let cancelDeadline: Cancel | undefined
+      const deadline = new Promise<void>((resolve) => {
+        cancelDeadline = clock.after(deadlineMs, resolve)
+      })
+      await Promise.race([flushing, deadline])
+      cancelDeadline?.()
+      cancelSweep?.()
+      for (const pending of queue.takeAll()) pending.reject(notWritten('the house is closing'))
+      await stopListening?.()
+    },
+  }
+}
+
+function notWritten(reason: string): HausError {
+  return new HausError(
+    'writes_unavailable',
+    `Nothing was written: ${reason}. Reads go on; try the write again.`,
+    { retryAfterSeconds: 1 },
+  )
+}
+
+function outcomeUnknown(): HausError {
+  return new HausError(
+    'write_outcome_unknown',
+    'The database did not confirm the write in time. It may have been written: read it back, or send it again.',
+    { retryAfterSeconds: 1 },
+  )
+}
+
+/** The driver's message can hold a row's values or a connection string; only its kind is told. */
+function message(error: unknown): string {
+  const cause = error instanceof OutcomeUnknown ? error.cause : error
+  const code =
+    typeof cause === 'object' && cause !== null && 'code' in cause ? String(cause.code) : undefined
+  return code === undefined ? 'the database is away' : `the database is away (${code})`
+}

@@ -1,0 +1,437 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import fc from 'fast-check'
+import { HausError } from '@haus/contract'
+import pg from 'pg'
+import { migrations } from '../../migrations/index.ts'
+import {
+  databaseKinds,
+  needsDatabase,
+  openTestDatabase,
+  silentLog,
+  type TestDatabase,
+} from '../../testing/databases.ts'
+import { until } from '../../testing/until.ts'
+import { systemClock } from '../clock/clock.ts'
+import type { DatabaseKind } from '../database/index.ts'
+import type { Log } from '../log/log.ts'
+import { createLedger, type RunningLedger } from './create-ledger.ts'
+import { GuardLost, write, type AuditEntry, type Entry, type LedgerEvent } from './ledger.ts'
+import type { LedgerTables } from './table.ts'
+import type { WriteOperation } from './ledger.ts'
+
+interface CounterRow {
+  id: string
+  expected: number
+}
+
+/** Adds one if the value is the expected one; a value over 100 breaks a check constraint. */
+const increment: WriteOperation<CounterRow> = {
+  name: 'test_increment',
+  sql: `insert into haus.counter as c (id, value)
+    select r.id, r.expected + 1 from jsonb_to_recordset($1::jsonb) as r(ord int, id text, expected int)
+    on conflict (id) do update set value = excluded.value where c.value = excluded.value - 1
+    returning (select r.ord from jsonb_to_recordset($1::jsonb) as r(ord int, id text) where r.id = c.id)`,
+}
+
+interface House extends AsyncDisposable {
+  database: TestDatabase<LedgerTables>
+  ledger: RunningLedger
+  seen: LedgerEvent[]
+}
+
+function follow(
+  database: TestDatabase<LedgerTables>,
+  writeTimeoutMs: number,
+): { ledger: RunningLedger; seen: LedgerEvent[] } {
+  const seen: LedgerEvent[] = []
+  const ledger = createLedger<LedgerTables>({
+    database,
+    clock: systemClock,
+    log: silentLog as Log,
+    writeTimeoutMs,
+    projections: [{ load: async () => {}, apply: (events) => void seen.push(...events) }],
+  })
+  return { ledger, seen }
+}
+
+/** The machine is shared while tests run: only the tests of the 250 ms promise keep to it. */
+const patientMs = 30_000
+
+async function openHouse(kind: DatabaseKind, writeTimeoutMs = patientMs): Promise<House> {
+  const database = await openTestDatabase<LedgerTables>(kind, { migrations })
+  await database.pool.query(
+    `create table haus.counter (id text primary key, value int not null check (value <= 100))`,
+  )
+  const { ledger, seen } = follow(database, writeTimeoutMs)
+  await ledger.start()
+  return {
+    database,
+    ledger,
+    seen,
+    async [Symbol.asyncDispose]() {
+      await ledger.stop(1_000)
+      await database.cleanup()
+    },
+  }
+}
+
+const audit: AuditEntry = {
+  actor: 'operator',
+  action: 'test',
+  target: 'counters/a',
+  outcome: 'allowed',
+  code: null,
+  source: null,
+  requestId: null,
+  detail: {},
+}
+
+function counterEntry(id: string, expected: number, events = 1): Entry {
+  return {
+    keys: [`counter:${id}`],
+    writes: [write(increment, { id, expected })],
+    events: Array.from({ length: events }, (_, n) => ({
+      type: 'test.counted',
+      subject: `counters/${id}`,
+      service: null,
+      data: { id, value: expected + 1, n },
+    })),
+    audit,
+  }
+}
+
+const auditOnly: Entry = { keys: [], writes: [], events: [], audit }
+
+async function storedEvents(house: House): Promise<{ index: number; data: unknown }[]> {
+  const { rows } = await house.database.pool.query<{ index: number; data: unknown }>(
+    'select index, data from haus.ledger_event order by index',
+  )
+  return rows
+}
+
+for (const kind of databaseKinds) {
+  const matrix = needsDatabase(kind)
+
+  test(
+    `${kind}: concurrent entries get gapless indexes in commit order, and are applied before they answer`,
+    matrix,
+    async () => {
+      await using house = await openHouse(kind)
+      const receipts = await Promise.all(
+        Array.from({ length: 600 }, async (_, n) => {
+          const receipt = await house.ledger.append(counterEntry(`c${n}`, 0, 1 + (n % 3)))
+          assert.ok(
+            house.seen.some((event) => event.index === receipt.index),
+            'the answer came before the projection knew',
+          )
+          return receipt
+        }),
+      )
+      const stored = await storedEvents(house)
+      assert.deepEqual(
+        stored.map((row) => row.index),
+        Array.from({ length: 1200 }, (_, i) => i + 1),
+      )
+      assert.deepEqual(
+        house.seen.map((event) => event.index),
+        stored.map((row) => row.index),
+      )
+      assert.equal(new Set(receipts.map((receipt) => receipt.index)).size, 600)
+      const { rows } = await house.database.pool.query<{ id: number }>(
+        'select id from haus.audit order by id',
+      )
+      assert.deepEqual(
+        rows.map((row) => row.id),
+        Array.from({ length: 600 }, (_, i) => i + 1),
+      )
+    },
+  )
+
+  test(`${kind}: an entry whose guard is lost fails alone`, matrix, async () => {
+    await using house = await openHouse(kind)
+    const settled = await Promise.allSettled([
+      house.ledger.append(counterEntry('a', 0)),
+      house.ledger.append(counterEntry('b', 0)),
+      house.ledger.append(counterEntry('b', 7)),
+      house.ledger.append(counterEntry('c', 0)),
+    ])
+    assert.deepEqual(
+      settled.map((result) => result.status),
+      ['fulfilled', 'fulfilled', 'rejected', 'fulfilled'],
+    )
+    assert.ok(settled[2]?.status === 'rejected' && settled[2].reason instanceof GuardLost)
+    assert.equal(house.ledger.status().index, 3)
+    assert.equal((await storedEvents(house)).length, 3)
+  })
+
+  test(
+    `${kind}: an entry that breaks a constraint fails alone, with its code`,
+    matrix,
+    async () => {
+      await using house = await openHouse(kind)
+      const settled = await Promise.allSettled([
+        house.ledger.append(counterEntry('a', 0)),
+        house.ledger.append(counterEntry('b', 100)),
+        house.ledger.append(auditOnly),
+        house.ledger.append(counterEntry('c', 0)),
+      ])
+      assert.deepEqual(
+        settled.map((result) => result.status),
+        ['fulfilled', 'rejected', 'fulfilled', 'fulfilled'],
+      )
+      const refused = settled[1]
+      assert.ok(refused?.status === 'rejected' && refused.reason instanceof pg.DatabaseError)
+      assert.equal(refused.reason.code, '23514')
+      assert.deepEqual(
+        (await storedEvents(house)).map((row) => row.index),
+        [1, 2],
+      )
+    },
+  )
+
+  test(
+    `${kind}: a value that PostgreSQL cannot store fails its own entry only`,
+    matrix,
+    async () => {
+      await using house = await openHouse(kind)
+      const settled = await Promise.allSettled([
+        house.ledger.append(counterEntry('a', 0)),
+        house.ledger.append(counterEntry('nul\u0000', 0)),
+        house.ledger.append(counterEntry('c', 0)),
+      ])
+      assert.deepEqual(
+        settled.map((result) => result.status),
+        ['fulfilled', 'rejected', 'fulfilled'],
+      )
+    },
+  )
+
+  test(
+    `${kind}: entries with a common key are committed one after the other, in order`,
+    matrix,
+    async () => {
+      await using house = await openHouse(kind)
+      await Promise.all(
+        Array.from({ length: 40 }, (_, n) => house.ledger.append(counterEntry('same', n))),
+      )
+      const values = (await storedEvents(house)).map((row) => (row.data as { value: number }).value)
+      assert.deepEqual(
+        values,
+        Array.from({ length: 40 }, (_, n) => n + 1),
+      )
+    },
+  )
+
+  test(
+    `${kind}: over random histories, what is acknowledged is stored, in order, and nothing else`,
+    matrix,
+    async () => {
+      await using house = await openHouse(kind)
+      let run = 0
+      await fc.assert(
+        fc.asyncProperty(
+          fc.array(
+            fc.record({
+              id: fc.integer({ min: 0, max: 5 }),
+              expected: fc.constantFrom(0, 0, 0, 1, 2, 100),
+              events: fc.integer({ min: 0, max: 3 }),
+            }),
+            { minLength: 1, maxLength: 40 },
+          ),
+          async (steps) => {
+            run++
+            const from = house.seen.length
+            const answers = await Promise.allSettled(
+              steps.map(({ id, expected, events }) =>
+                house.ledger.append(counterEntry(`r${run}.${id}`, expected, events)),
+              ),
+            )
+            // The model: steps one by one, in order of their calls.
+            const values = new Map<number, number>()
+            const facts: string[] = []
+            for (const [n, { id, expected, events }] of steps.entries()) {
+              const stands = (values.get(id) ?? expected) === expected && expected < 100
+              assert.equal(answers[n]?.status, stands ? 'fulfilled' : 'rejected', `step ${n}`)
+              if (!stands) continue
+              values.set(id, expected + 1)
+              for (let e = 0; e < events; e++) facts.push(`r${run}.${id}=${expected + 1}`)
+            }
+            const told = house.seen.slice(from)
+            assert.deepEqual(
+              told.map((event) => `${event.data['id']}=${event.data['value']}`).toSorted(),
+              facts.toSorted(),
+            )
+            for (const [i, event] of told.entries()) assert.equal(event.index, from + i + 1)
+          },
+        ),
+        { numRuns: 25 },
+      )
+      assert.deepEqual(
+        (await storedEvents(house)).map((row) => row.index),
+        house.seen.map((event) => event.index),
+      )
+    },
+  )
+
+  test(
+    `${kind}: a projection that fails holds back the answer, and is tried again`,
+    matrix,
+    async () => {
+      const database = await openTestDatabase<LedgerTables>(kind, { migrations })
+      let failures = 1
+      const seen: number[] = []
+      const ledger = createLedger<LedgerTables>({
+        database,
+        clock: systemClock,
+        log: silentLog as Log,
+        projections: [
+          {
+            load: async () => {},
+            apply(events) {
+              if (failures-- > 0) throw new Error('not now')
+              seen.push(...events.map((event) => event.index))
+            },
+          },
+        ],
+      })
+      await ledger.start()
+      const entry: Entry = {
+        keys: [],
+        writes: [],
+        events: [{ type: 'test', subject: 's', service: null, data: {} }],
+        audit: null,
+      }
+      await assert.rejects(ledger.append(entry), { code: 'write_outcome_unknown' })
+      await until('the poll applies it', () => seen.length === 1)
+      await until('writes are taken again', () => ledger.status().available)
+      await ledger.append(entry)
+      assert.deepEqual(seen, [1, 2])
+      await ledger.stop(1_000)
+      await database.cleanup()
+    },
+  )
+
+  test(
+    `${kind}: stopping writes out what is queued and refuses what comes after`,
+    matrix,
+    async () => {
+      const house = await openHouse(kind)
+      const queued = Array.from({ length: 50 }, (_, n) =>
+        house.ledger.append(counterEntry(`q${n}`, 0)),
+      )
+      const stopped = house.ledger.stop(5_000)
+      await assert.rejects(house.ledger.append(auditOnly), { code: 'shutting_down' })
+      await stopped
+      assert.equal(
+        (await Promise.allSettled(queued)).filter((r) => r.status === 'fulfilled').length,
+        50,
+      )
+      assert.equal((await storedEvents(house)).length, 50)
+      await house.database.cleanup()
+    },
+  )
+}
+
+test(
+  'two processes over one PostgreSQL: one order, no gap, seen alike by both',
+  needsDatabase('postgres'),
+  async () => {
+    await using first = await openHouse('postgres')
+    // The shared pool would serialise the two: the second gets a ledger connection of its own.
+    const ownPool = new pg.Pool({
+      connectionString: first.database.location.url,
+      max: 1,
+      types: first.database.pool.options.types,
+    })
+    const second = follow({ ...first.database, ledgerPool: ownPool }, patientMs)
+    const other = second.ledger
+    await other.start()
+    const writers = [first.ledger, other].flatMap((ledger, w) =>
+      Array.from({ length: 8 }, async (_, n) => {
+        for (let i = 0; i < 25; i++) await ledger.append(counterEntry(`w${w}.${n}`, i))
+      }),
+    )
+    await Promise.all(writers)
+    await until('both have seen all', () => first.seen.length === 400 && second.seen.length === 400)
+    assert.deepEqual(
+      first.seen.map((event) => event.index),
+      Array.from({ length: 400 }, (_, i) => i + 1),
+    )
+    assert.deepEqual(
+      first.seen.map((event) => event.data),
+      second.seen.map((event) => event.data),
+    )
+    await other.stop(1_000)
+    await ownPool.end()
+  },
+)
+
+test(
+  'a stalled database: 503 after 250 ms for what waits and for what is in flight, and all resumes by itself',
+  needsDatabase('postgres'),
+  async () => {
+    await using house = await openHouse('postgres')
+    const blocker = new pg.Client({ connectionString: house.database.location.url })
+    await blocker.connect()
+    await blocker.query('begin; select * from haus.ledger_head for update')
+    const startedAtMs = performance.now()
+    const inFlight = house.ledger.append(counterEntry('a', 0))
+    inFlight.catch(() => {})
+    await until('the first is in flight', async () => {
+      const { rows } = await blocker.query<{ waiting: number }>(
+        `select count(*) as waiting from pg_locks where not granted`,
+      )
+      return Number(rows[0]?.waiting) > 0
+    })
+    const queued = house.ledger.append(counterEntry('b', 0))
+    const [unsent, unconfirmed] = await Promise.all([
+      queued.catch((error: unknown) => error),
+      inFlight.catch((error: unknown) => error),
+    ])
+    const waitedMs = performance.now() - startedAtMs
+    assert.ok(unsent instanceof HausError && unsent.code === 'writes_unavailable')
+    assert.equal(unsent.retryAfterSeconds, 1)
+    assert.ok(unconfirmed instanceof HausError && unconfirmed.code === 'write_outcome_unknown')
+    assert.ok(waitedMs >= 240 && waitedMs < 5_000, `waited ${waitedMs} ms`)
+    await blocker.query('rollback')
+    await blocker.end()
+    await until('the stalled one is written after all', () => house.seen.length === 1)
+    await house.ledger.append(counterEntry('c', 0))
+    assert.deepEqual(
+      (await storedEvents(house)).map((row) => (row.data as { id: string }).id),
+      ['a', 'c'],
+    )
+  },
+)
+
+test(
+  'a broken connection: refused at once, said in the status, and mended by itself',
+  needsDatabase('postgres'),
+  async () => {
+    await using house = await openHouse('postgres')
+    await house.ledger.append(counterEntry('a', 0))
+    const admin = new pg.Client({ connectionString: house.database.location.url })
+    await admin.connect()
+    let refused = 0
+    await until('a write is refused', async () => {
+      await admin.query(
+        `select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()`,
+      )
+      await house.ledger.append(auditOnly).catch((error: unknown) => {
+        assert.ok(error instanceof HausError && error.retryAfterSeconds === 1)
+        refused++
+      })
+      return refused > 0
+    })
+    await until('writes are taken again', () => house.ledger.status().available)
+    await until('a write goes through', () =>
+      house.ledger.append(counterEntry('a', 1)).then(
+        () => true,
+        () => false,
+      ),
+    )
+    assert.equal(house.ledger.status().ageMs, 0)
+    await admin.end()
+  },
+)
