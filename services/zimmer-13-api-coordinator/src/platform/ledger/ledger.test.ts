@@ -373,6 +373,8 @@ test(
   async () => {
     await using house = await openHouse('postgres')
     const blocker = new pg.Client({ connectionString: house.database.location.url })
+    // If the test fails, the database is dropped under it.
+    blocker.on('error', () => {})
     await blocker.connect()
     await blocker.query('begin; select * from haus.ledger_head for update')
     const startedAtMs = performance.now()
@@ -383,7 +385,7 @@ test(
         if (error instanceof HausError && error.code === 'writes_unavailable') first = undefined
         return error
       })
-      const { rows } = await blocker.query(
+      const { rows } = await house.database.pool.query(
         `select 1 from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`,
       )
       return rows.length > 0
