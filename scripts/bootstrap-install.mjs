@@ -8,7 +8,6 @@ import { accessSync, constants, existsSync, statSync, unlinkSync } from 'node:fs
 import { connect, createServer } from 'node:net'
 import { tmpdir, userInfo } from 'node:os'
 import path from 'node:path'
-import { inspect } from './bootstrap.mjs'
 
 /** Somebody else's installation over a slow line; past this it hangs. */
 const lockTimeoutMs = 15 * 60_000
@@ -21,14 +20,17 @@ const outputLimitChars = 64 * 1024
 
 class Refusal extends Error {}
 
+/** @typedef {ReturnType<typeof import('./bootstrap.mjs').inspect>} State */
+
 /**
  * @param {string} root
  * @param {string} mode
+ * @param {() => State} look what is installed now
  * @returns {Promise<number>} the exit code
  */
-export async function install(root, mode) {
+export async function install(root, mode, look) {
   try {
-    const before = inspect(root, mode)
+    const before = look()
     if (!before.supported) {
       throw new Refusal(
         `Haus runs on Node ${before.nodeVersion}, which it brings along for Linux (x64 and arm64, glibc) and macOS, ` +
@@ -38,7 +40,7 @@ export async function install(root, mode) {
     checkWritable(root)
     const lock = await takeLock(root)
     try {
-      return await installUnderLock(root, mode, lock)
+      return await installUnderLock(root, mode, look, lock)
     } finally {
       lock.close()
     }
@@ -49,9 +51,9 @@ export async function install(root, mode) {
   }
 }
 
-/** @param {string} root @param {string} mode @param {Lock} lock */
-async function installUnderLock(root, mode, lock) {
-  const state = inspect(root, mode)
+/** @param {string} root @param {string} mode @param {() => State} look @param {Lock} lock */
+async function installUnderLock(root, mode, look, lock) {
+  const state = look()
   // The one who held the lock before us may have done it all.
   if (state.missing === undefined) return 0
 
@@ -65,7 +67,7 @@ async function installUnderLock(root, mode, lock) {
     throw new Refusal(explain(outcome.output, outcome.exitCode, mode))
   }
 
-  const { missing, nodeVersion } = inspect(root, mode)
+  const { missing, nodeVersion } = look()
   if (missing !== undefined) {
     throw new Refusal(
       `npm reported success, yet ${missing} (Haus runs on Node ${nodeVersion}, an optional dependency): run npm ci --include=optional`,
@@ -75,7 +77,7 @@ async function installUnderLock(root, mode, lock) {
   return 0
 }
 
-/** @param {string} mode @param {ReturnType<typeof inspect>} state */
+/** @param {string} mode @param {State} state */
 function npmArguments(mode, state) {
   // `npm ci` empties node_modules first, also when it then cannot reach the registry: fine for a
   // fresh clone, not under a house that is running from this folder.
@@ -87,6 +89,8 @@ function npmArguments(mode, state) {
     '--include=optional',
     '--include=peer',
     development ? '--include=dev' : '--omit=dev',
+    // Warnings about packages that dislike the Node npm runs on: they will run on Node 26.
+    '--loglevel=error',
     '--no-audit',
     '--no-fund',
   ]

@@ -149,7 +149,7 @@ if (startedAsProgram) {
     const { supported, missing } = inspect(root, mode)
     if (!supported || missing !== undefined) {
       const { install } = await import('./bootstrap-install.mjs')
-      process.exitCode = await install(root, mode)
+      process.exitCode = await install(root, mode, () => inspect(root, mode))
     }
   }
 }
