@@ -371,7 +371,7 @@ test(
   'a stalled database: 503 after 250 ms for what waits and for what is in flight, and all resumes by itself',
   needsDatabase('postgres'),
   async () => {
-    await using house = await openHouse('postgres')
+    await using house = await openHouse('postgres', 250)
     const blocker = new pg.Client({ connectionString: house.database.location.url })
     // If the test fails, the database is dropped under it.
     blocker.on('error', () => {})
@@ -415,7 +415,7 @@ test(
   'a broken connection: refused at once, said in the status, and mended by itself',
   needsDatabase('postgres'),
   async () => {
-    await using house = await openHouse('postgres')
+    await using house = await openHouse('postgres', 250)
     await house.ledger.append(counterEntry('a', 0))
     const admin = new pg.Client({ connectionString: house.database.location.url })
     await admin.connect()
