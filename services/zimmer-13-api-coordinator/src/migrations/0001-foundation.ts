@@ -72,6 +72,7 @@ const statements = [
     name text not null,
     current_version int not null,
     revision int not null,
+    grants_revision int not null,
     description text,
     expires_at timestamptz,
     cache_ttl_seconds int not null,
@@ -83,6 +84,8 @@ const statements = [
   )`,
   // A deleted credential keeps its row; its name is free again.
   `create unique index credential_name on haus.credential (name) where deleted_at is null`,
+  // Finds the longest deleted, which make room for the newly deleted.
+  `create index credential_deleted on haus.credential (deleted_at) where deleted_at is not null`,
   `create table haus.credential_version (
     credential_id uuid not null references haus.credential (id),
     version int not null,
@@ -118,7 +121,7 @@ const statements = [
   )`,
   `create table haus.instance (
     id uuid primary key,
-    service text not null references haus.service (name),
+    service text not null,
     incarnation int not null,
     version text not null,
     address text not null,

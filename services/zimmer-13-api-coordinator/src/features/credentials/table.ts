@@ -7,6 +7,8 @@ export interface CredentialTables {
     current_version: number
     /** Counts every change of the row; the guard of updates. */
     revision: number
+    /** The revision that last set the grants. Their MACs name it, so that a grant once removed stays removed. */
+    grants_revision: number
     description: string | null
     expires_at: Date | null
     cache_ttl_seconds: number
@@ -15,7 +17,7 @@ export interface CredentialTables {
     created_at: Date
     updated_at: Date
     deleted_at: Date | null
-    /** Over id, name, current version, revision, expiry, ttl and deletion. */
+    /** Over every column above. */
     mac: Buffer
   }
   credential_version: {
@@ -30,6 +32,7 @@ export interface CredentialTables {
     credential_id: string
     service: string
     created_at: Date
+    /** Over credential, service and the credential's `grants_revision`. */
     mac: Buffer
   }
 }
