@@ -42,5 +42,6 @@ export const catalogue: readonly Operation[] = [
   credentials.deleteCredential,
   identity.revokeServiceKey,
   system.getOpenApi,
+  system.getDocs,
   system.getMetrics,
 ]

@@ -116,6 +116,9 @@ export const issueToken = defineOperation({
   effect: 'read',
   permission: 'public',
   form: true,
+  errorShape: 'rfc6749',
+  // Anybody may ask: four times what the longest honest request has.
+  bodyLimitBytes: 4096,
   body: Type.Object(
     {
       grant_type: Type.Literal('client_credentials'),

@@ -52,6 +52,8 @@ export interface Operation {
   readonly body?: TSchema
   /** Accepts `application/x-www-form-urlencoded` too (RFC 6749 asks for it). */
   readonly form?: boolean
+  /** Refusals have the shape of RFC 6749 section 5.2 instead of a problem document. */
+  readonly errorShape?: 'rfc6749'
   readonly bodyLimitBytes?: number
   readonly answers: Readonly<Record<number, Answer>>
   /** The codes it may refuse with, beside those that every operation shares. */

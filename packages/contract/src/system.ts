@@ -9,10 +9,23 @@ export const getOpenApi = defineOperation({
   tag: 'System',
   summary: 'This catalogue as OpenAPI 3.1',
   effect: 'read',
-  permission: 'discovery.read',
+  permission: 'public',
   answers: { 200: { description: 'The document.', schema: Type.Unknown() } },
   errors: [],
-  example: { status: 200 },
+  example: { as: 'nobody', status: 200 },
+})
+
+export const getDocs = defineOperation({
+  id: 'getDocs',
+  method: 'GET',
+  path: '/docs',
+  tag: 'System',
+  summary: 'This catalogue as a page',
+  effect: 'read',
+  permission: 'public',
+  answers: { 200: { description: 'HTML.', contentType: 'text/html; charset=utf-8' } },
+  errors: [],
+  example: { as: 'nobody', status: 200 },
 })
 
 export const getMetrics = defineOperation({

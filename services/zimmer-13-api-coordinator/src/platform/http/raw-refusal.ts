@@ -1,0 +1,50 @@
+/**
+ * A refusal where there is no response object: the parser gave up, or the client asked for a
+ * tunnel. The problem document is written to the socket by hand, and the connection ends.
+ */
+import { STATUS_CODES } from 'node:http'
+import type { Duplex } from 'node:stream'
+import { HausError } from '@haus/contract'
+import { problemOf } from './problem.ts'
+
+export function refuseOnSocket(socket: Duplex, thrown: Error, requestId: string): void {
+  // An answer may be on its way already; bytes after it would be taken for the next one.
+  const answering = '_httpMessage' in socket && socket._httpMessage != null
+  if (!socket.writable || answering || codeOf(thrown) === 'ECONNRESET') {
+    socket.destroy()
+    return
+  }
+  const refusal = problemOf(thrown instanceof HausError ? thrown : parserError(thrown), {
+    requestId,
+    instance: null,
+  })
+  const head = [
+    `HTTP/1.1 ${refusal.status} ${STATUS_CODES[refusal.status] ?? ''}`,
+    `content-type: ${refusal.contentType}`,
+    `content-length: ${refusal.body.length}`,
+    'cache-control: no-store',
+    'x-content-type-options: nosniff',
+    `x-request-id: ${requestId}`,
+    'connection: close',
+    ...Object.entries(refusal.headers).map(([name, value]) => `${name.toLowerCase()}: ${value}`),
+  ]
+  if (refusal.status === 405) head.push('allow: GET, POST, PUT, PATCH, DELETE')
+  socket.end(Buffer.concat([Buffer.from(`${head.join('\r\n')}\r\n\r\n`), refusal.body]), () =>
+    socket.destroy(),
+  )
+}
+
+function parserError(error: Error): HausError {
+  switch (codeOf(error)) {
+    case 'HPE_HEADER_OVERFLOW':
+      return new HausError('headers_too_large', 'The headers are larger than 16 KiB; send less.')
+    case 'ERR_HTTP_REQUEST_TIMEOUT':
+      return new HausError('request_timeout', 'The request did not arrive in time; send it again.')
+    default:
+      return new HausError('invalid_request', 'The bytes are not a valid HTTP/1.1 request.')
+  }
+}
+
+function codeOf(error: Error): unknown {
+  return 'code' in error ? error.code : undefined
+}

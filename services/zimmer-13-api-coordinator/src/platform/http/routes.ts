@@ -1,0 +1,511 @@
+/**
+ * Operations of the contract become routes. What every operation needs is done here, in one order:
+ * authenticate, permit, read the body, permit by the body, validate, run, answer through the
+ * declared schema. A handler starts with a caller who may and values that fit.
+ *
+ * Nothing here awaits what need not be awaited: a read with a known token that a handler answers
+ * at once runs through without a single promise.
+ */
+import type { IncomingMessage } from 'node:http'
+import type { IncomingHttpHeaders } from 'node:http'
+import type { Readable } from 'node:stream'
+import { catalogue, HausError, permissions } from '@haus/contract'
+import type { BodyOf, ErrorCode, Operation, ParamsOf, QueryOf } from '@haus/contract'
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import type { TSchema } from 'typebox'
+import { anonymous } from './caller.ts'
+import type { Caller, RequestContext } from './caller.ts'
+import { announcesBody, pathOf, sourceOf } from './exchange.ts'
+import type { Exchange, RefusalShape } from './exchange.ts'
+import { createCoercion, parseParameters } from './query.ts'
+import type { HttpServer } from './server.ts'
+import { decodeUtf8, parseJson } from './strict-json.ts'
+import { createValidation } from './validation.ts'
+import type { Check } from './validation.ts'
+
+/** What is known of a request before its caller is. */
+export interface RequestInfo {
+  readonly operation: string
+  readonly requestId: string
+  readonly source: string
+}
+
+export interface RoutesOptions {
+  /**
+   * The caller behind an `Authorization` header.
+   * @throws HausError unauthenticated, token_*, rate_limited
+   */
+  authenticate(authorization: string | undefined, info: RequestInfo): Caller | Promise<Caller>
+  /** The name behind an alias; any other text as it is. */
+  canonicalService(name: string): string
+  /** Resolves when the refusal is durable; the 403 waits for it. */
+  recordDenial(context: RequestContext, target: string, code: ErrorCode): Promise<void>
+}
+
+/** One of `body` (through the declared schema), `raw` (bytes as they are) and `stream`, or none. */
+export interface Answer {
+  readonly status: number
+  readonly body?: unknown
+  readonly raw?: Buffer
+  readonly stream?: Readable
+  readonly headers?: Readonly<Record<string, string>>
+}
+
+export interface Call<O extends Operation> {
+  readonly params: ParamsOf<O>
+  readonly query: QueryOf<O>
+  readonly body: BodyOf<O>
+  readonly headers: IncomingHttpHeaders
+  readonly context: RequestContext
+}
+
+export type Handler<O extends Operation> = (call: Call<O>) => Answer | Promise<Answer>
+
+export interface Routes {
+  implement<O extends Operation>(operation: O, handler: Handler<O>): void
+  /** @throws when an operation of the catalogue has no handler, except those that `missing` names. */
+  finish(options?: { readonly missing?: readonly string[] }): void
+}
+
+export function createRoutes(server: HttpServer, options: RoutesOptions): Routes {
+  const { app, exchanges } = server
+  const compile = createValidation()
+  const implemented = new Map<string, { operation: Operation; path: RegExp }>()
+  /** Calls whose body is being read, by their request. */
+  const waiting = new WeakMap<FastifyRequest, Pending>()
+
+  app.removeAllContentTypeParsers()
+  // Bytes only: they are parsed after the body has been read whole, with the operation's own words.
+  const keepBytes = (_request: unknown, body: Buffer, done: (e: null, body: Buffer) => void) =>
+    done(null, body)
+  app.addContentTypeParser(jsonType, { parseAs: 'buffer' }, keepBytes)
+  app.addContentTypeParser(formType, { parseAs: 'buffer' }, keepBytes)
+
+  app.setNotFoundHandler((request, reply) => {
+    const exchange = exchanges.begin(request.raw, reply.raw, 'none')
+    const path = pathOf(request.raw)
+    const methods = [...implemented.values()]
+      .filter((route) => route.path.test(path))
+      .flatMap(({ operation }) => (operation.method === 'GET' ? ['GET', 'HEAD'] : operation.method))
+    if (methods.length === 0) {
+      exchanges.refuse(
+        exchange,
+        new HausError('route_not_found', 'There is no such route; /docs lists those that are.'),
+      )
+      return
+    }
+    const allow = methods.toSorted().join(', ')
+    reply.raw.setHeader('allow', allow)
+    exchanges.refuse(
+      exchange,
+      new HausError('method_not_allowed', `This route takes ${allow} only.`),
+    )
+  })
+
+  // What Fastify itself refuses is about reading a body; the rest cannot be anticipated.
+  app.setErrorHandler((error: unknown, request, reply) => {
+    const pending = waiting.get(request)
+    const exchange = pending?.exchange ?? exchanges.begin(request.raw, reply.raw, 'none')
+    exchanges.refuse(exchange, bodyError(error, pending?.bodyLimitBytes), pending?.shape)
+  })
+
+  return {
+    implement(operation, handler) {
+      if (implemented.has(operation.id)) {
+        throw new Error(`operation ${operation.id} is implemented twice`)
+      }
+      if (!catalogue.includes(operation)) {
+        throw new Error(`operation ${operation.id} is not in the catalogue`)
+      }
+      implemented.set(operation.id, { operation, path: pathPattern(operation.path) })
+      addRoute(operation, handler)
+    },
+
+    finish({ missing = [] } = {}) {
+      const absent = catalogue
+        .map((operation) => operation.id)
+        .filter((id) => !implemented.has(id) && !missing.includes(id))
+      if (absent.length > 0) throw new Error(`operations without a handler: ${absent.join(', ')}`)
+    },
+  }
+
+  function addRoute<O extends Operation>(operation: O, handler: Handler<O>): void {
+    const policy = policyOf(operation)
+    const read = createReader(operation, compile)
+    const shape: RefusalShape = operation.errorShape ?? 'problem'
+    const takesBody = operation.method !== 'GET' && operation.method !== 'DELETE'
+    const bodyLimitBytes = operation.bodyLimitBytes ?? app.initialConfig.bodyLimit ?? 0
+
+    function begin(request: FastifyRequest, reply: FastifyReply): Pending {
+      const exchange = exchanges.begin(request.raw, reply.raw, operation.id)
+      return { exchange, reply, shape, bodyLimitBytes, context: null }
+    }
+
+    /** Who asks, and whether they may, as far as the head of the request can tell. */
+    function admit(pending: Pending, request: FastifyRequest, next: (c: RequestContext) => void) {
+      const { exchange } = pending
+      const info = {
+        operation: operation.id,
+        requestId: exchange.requestId,
+        source: sourceOf(exchange.request),
+      }
+      whenKnown(
+        policy.isPublic
+          ? anonymous
+          : options.authenticate(exchange.request.headers.authorization, info),
+        (caller) => {
+          const context = { caller, ...info }
+          pending.context = context
+          const code = policy.refusal(caller)
+          if (code === null && policy.ownParam) {
+            permitOwn(pending, context, fieldOf(request.params, 'name'), next)
+          } else if (code === null) next(context)
+          else deny(pending, context, code)
+        },
+        (error) => fail(pending, error),
+      )
+    }
+
+    function permitOwn(
+      pending: Pending,
+      context: RequestContext,
+      name: unknown,
+      next: (context: RequestContext) => void,
+    ): void {
+      const { caller } = context
+      if (
+        caller.kind === 'service' &&
+        // What is not a text is for the schema to refuse; no handler sees it.
+        typeof name === 'string' &&
+        options.canonicalService(name) !== caller.service
+      ) {
+        deny(pending, context, 'forbidden')
+      } else next(context)
+    }
+
+    function deny(pending: Pending, context: RequestContext, code: ErrorCode): void {
+      const target = pathOf(pending.exchange.request).replace(/^\/(?:api\/)?/, '')
+      const own = policy.ownParam || policy.ownBody ? ' for another service than its own' : ''
+      const error = new HausError(
+        'forbidden',
+        `This token may not ${operation.id}${own}: it needs ${operation.permission}.`,
+      )
+      options.recordDenial(context, target, code).then(
+        () => fail(pending, error),
+        (failure: unknown) => fail(pending, unrecorded(failure)),
+      )
+    }
+
+    function run(
+      pending: Pending,
+      context: RequestContext,
+      request: FastifyRequest,
+      body: unknown,
+    ): void {
+      const { exchange } = pending
+      const values = read(request.params, exchange.request.url ?? '', body)
+      const answer = handler({ ...values, headers: exchange.request.headers, context })
+      if (answer instanceof Promise) {
+        answer.then((known) => send(pending, known)).catch((error) => fail(pending, error))
+      } else send(pending, answer)
+    }
+
+    function send({ exchange, reply }: Pending, answer: Answer): void {
+      const declared = operation.answers[answer.status]
+      if (declared === undefined) {
+        answer.stream?.destroy()
+        throw new Error(`${operation.id} does not declare the answer ${answer.status}`)
+      }
+      const { status, headers } = answer
+      if (answer.stream !== undefined) {
+        const contentType = declared.contentType ?? 'application/octet-stream'
+        exchanges.stream(exchange, { status, contentType, stream: answer.stream, headers })
+      } else if (answer.raw !== undefined) {
+        const contentType = declared.contentType ?? jsonType
+        exchanges.answer(exchange, { status, contentType, body: answer.raw, headers })
+      } else if (answer.body === undefined) {
+        exchanges.answer(exchange, { status, contentType: null, body: null, headers })
+      } else if (declared.schema === undefined) {
+        throw new Error(`${operation.id} declares no schema for its answer ${status}`)
+      } else {
+        // Compiled from the declared schema: a property that is not declared does not get out.
+        const body = String(reply.code(status).serialize(answer.body))
+        exchanges.answer(exchange, { status, contentType: jsonType, body, headers })
+      }
+    }
+
+    function fail(pending: Pending, error: unknown): void {
+      exchanges.refuse(pending.exchange, error, shape)
+    }
+
+    const schema = { response: responseSchemas(operation) }
+    const url = operation.path.replaceAll(/\{(\w+)\}/g, ':$1')
+
+    if (!takesBody) {
+      const streams = Object.values(operation.answers).some(
+        (answer) => answer.contentType === 'text/event-stream',
+      )
+      app.route({
+        method: operation.method === 'GET' && !streams ? ['GET', 'HEAD'] : operation.method,
+        url,
+        schema,
+        handler(request, reply) {
+          const pending = begin(request, reply)
+          try {
+            if (announcesBody(request.raw)) throw unwantedBody(operation)
+            admit(pending, request, (context) => run(pending, context, request, undefined))
+          } catch (error) {
+            fail(pending, error)
+          }
+        },
+      })
+      return
+    }
+
+    app.route({
+      method: operation.method,
+      url,
+      schema,
+      bodyLimit: bodyLimitBytes,
+      onRequest(request, reply, readBody) {
+        const pending = begin(request, reply)
+        try {
+          admit(pending, request, () => {
+            checkBodyHead(request.raw, operation, bodyLimitBytes)
+            waiting.set(request, pending)
+            if (request.raw.headers.expect !== undefined) reply.raw.writeContinue()
+            readBody()
+          })
+        } catch (error) {
+          fail(pending, error)
+        }
+      },
+      handler(request) {
+        const pending = waiting.get(request)
+        if (pending === undefined || pending.context === null) {
+          throw new Error(`${operation.id} ran without a known caller`)
+        }
+        try {
+          const body = parseBody(request, operation)
+          if (policy.ownBody) {
+            permitOwn(pending, pending.context, fieldOf(body, 'name'), (context) =>
+              run(pending, context, request, body),
+            )
+          } else run(pending, pending.context, request, body)
+        } catch (error) {
+          fail(pending, error)
+        }
+      },
+    })
+  }
+}
+
+interface Pending {
+  readonly exchange: Exchange
+  readonly reply: FastifyReply
+  readonly shape: RefusalShape
+  readonly bodyLimitBytes: number
+  /** Null until the caller is known. */
+  context: RequestContext | null
+}
+
+/** Calls `next` at once when the value is there; errors of either go one way. */
+function whenKnown<T>(
+  value: T | Promise<T>,
+  next: (value: T) => void,
+  failed: (error: unknown) => void,
+): void {
+  if (value instanceof Promise) value.then(next).catch(failed)
+  else next(value)
+}
+
+interface Policy {
+  readonly isPublic: boolean
+  /** Where the service that must be the caller's own is named. */
+  readonly ownParam: boolean
+  readonly ownBody: boolean
+  /** Why this caller may not, whatever it names; null: it may. */
+  refusal(caller: Caller): ErrorCode | null
+}
+
+function policyOf(operation: Operation): Policy {
+  const { permission } = operation
+  const { service } = permissions[permission]
+  const ownParam = service === 'own' && hasProperty(operation.params, 'name')
+  const ownBody = service === 'own' && !ownParam
+  if (ownBody && !hasProperty(operation.body, 'name')) {
+    throw new Error(`${operation.id} is for a service's own, and names no service`)
+  }
+  return {
+    isPublic: permission === 'public',
+    ownParam,
+    ownBody,
+    refusal({ kind }) {
+      switch (kind) {
+        case 'operator':
+          return null
+        case 'service':
+          return service === 'none' ? 'forbidden' : null
+        case 'scraper':
+          return permission === 'metrics.read' ? null : 'forbidden'
+        case 'anonymous':
+          return permission === 'public' ? null : 'forbidden'
+      }
+    },
+  }
+}
+
+interface Values<O extends Operation> {
+  readonly params: ParamsOf<O>
+  readonly query: QueryOf<O>
+  readonly body: BodyOf<O>
+}
+
+/** The values of a call, checked against the operation's schemas. */
+function createReader<O extends Operation>(
+  operation: O,
+  compile: (schema: TSchema, place: 'body' | 'query' | 'path') => Check,
+): (params: unknown, target: string, body: unknown) => Values<O> {
+  const checkParams = operation.params && compile(operation.params, 'path')
+  const checkQuery = operation.query && compile(operation.query, 'query')
+  const coerceQuery = operation.query && createCoercion(operation.query)
+  const checkBody = operation.body && compile(operation.body, 'body')
+
+  return (params, target, body) => {
+    checkParams?.(params)
+    const queryAt = target.indexOf('?')
+    const text = queryAt === -1 ? '' : target.slice(queryAt + 1)
+    let query: unknown = undefined
+    if (coerceQuery !== undefined) {
+      query = coerceQuery(parseParameters(text, 'query'))
+      checkQuery?.(query)
+    } else if (text !== '') {
+      throw new HausError('invalid_request', 'This operation takes no query; leave it out.', {
+        fields: [{ field: 'query', detail: 'must be absent' }],
+      })
+    }
+    checkBody?.(body)
+    // The one cast of the HTTP layer: the schemas that give the types have just been checked.
+    return { params, query, body } as Values<O>
+  }
+}
+
+const jsonType = 'application/json'
+const formType = 'application/x-www-form-urlencoded'
+
+/** @throws HausError unsupported_media_type, body_too_large, invalid_request */
+function checkBodyHead(request: IncomingMessage, operation: Operation, limitBytes: number): void {
+  if (!announcesBody(request)) return
+  const { type, charset } = mediaTypeOf(request.headers['content-type'] ?? '')
+  const taken = operation.form === true ? [jsonType, formType] : [jsonType]
+  if (!taken.includes(type)) {
+    throw new HausError('unsupported_media_type', `Send the body as ${taken.join(' or ')}.`, {
+      fields: [{ field: 'header.content-type', detail: `must be ${taken.join(' or ')}` }],
+    })
+  }
+  if (charset !== null && charset !== 'utf-8' && charset !== 'utf8') {
+    throw new HausError('unsupported_media_type', 'Send the body in UTF-8.', {
+      fields: [{ field: 'header.content-type', detail: 'must have the charset utf-8, or none' }],
+    })
+  }
+  // Before `100 Continue`: a body that cannot be taken is not asked for.
+  if (Number(request.headers['content-length']) > limitBytes) throw tooLarge(limitBytes)
+}
+
+function mediaTypeOf(header: string): { type: string; charset: string | null } {
+  const [type = '', ...parameters] = header.split(';')
+  const charset = parameters
+    .map((parameter) => /^\s*charset\s*=\s*"?([^"\s]*)"?\s*$/i.exec(parameter)?.[1])
+    .find((value) => value !== undefined)
+  return { type: type.trim().toLowerCase(), charset: charset?.toLowerCase() ?? null }
+}
+
+function parseBody(request: FastifyRequest, operation: Operation): unknown {
+  const bytes = request.body
+  const present = Buffer.isBuffer(bytes) && bytes.length > 0
+  if (operation.body === undefined) {
+    // Many clients send `{}` with every POST; anything in it would be a misunderstanding.
+    if (present && !isEmptyObject(parseJson(bytes))) throw unwantedBody(operation)
+    return undefined
+  }
+  if (!present) {
+    throw new HausError('invalid_request', 'This operation needs a JSON object as its body.', {
+      fields: [{ field: '', detail: 'must be an object' }],
+    })
+  }
+  const { type } = mediaTypeOf(request.headers['content-type'] ?? '')
+  return type === formType ? parseParameters(decodeUtf8(bytes), 'form') : parseJson(bytes)
+}
+
+function isEmptyObject(value: unknown): boolean {
+  return (
+    typeof value === 'object' &&
+    value !== null &&
+    !Array.isArray(value) &&
+    Object.keys(value).length === 0
+  )
+}
+
+function unwantedBody(operation: Operation): HausError {
+  return new HausError('invalid_request', `${operation.id} takes no body; leave it out.`, {
+    fields: [{ field: '', detail: 'must be absent' }],
+  })
+}
+
+function tooLarge(limitBytes: number): HausError {
+  return new HausError(
+    'body_too_large',
+    `The body may have at most ${limitBytes} bytes; send less.`,
+  )
+}
+
+/** Fastify's own refusals while it reads a body, in the words of the contract. */
+function bodyError(error: unknown, limitBytes = 0): unknown {
+  const code: unknown = error instanceof Error && 'code' in error ? error.code : undefined
+  switch (code) {
+    case 'FST_ERR_CTP_BODY_TOO_LARGE':
+      return tooLarge(limitBytes)
+    case 'FST_ERR_CTP_INVALID_CONTENT_LENGTH':
+    case 'ECONNRESET':
+      return new HausError('invalid_request', 'The body ended before its announced length.', {
+        cause: error,
+      })
+    case 'FST_ERR_CTP_INVALID_MEDIA_TYPE':
+      return new HausError('unsupported_media_type', `Send the body as ${jsonType}.`)
+    default:
+      return error
+  }
+}
+
+function unrecorded(failure: unknown): unknown {
+  if (failure instanceof HausError && failure.status === 503) return failure
+  return new HausError(
+    'writes_unavailable',
+    'The refusal of this request could not be recorded; try again.',
+    { cause: failure },
+  )
+}
+
+function responseSchemas(operation: Operation): Record<string, TSchema> {
+  const schemas: Record<string, TSchema> = {}
+  for (const [status, answer] of Object.entries(operation.answers)) {
+    if (answer.schema !== undefined) schemas[status] = answer.schema
+  }
+  return schemas
+}
+
+function pathPattern(path: string): RegExp {
+  const escaped = path.replaceAll(/[.\\+*?^$()[\]|]/g, String.raw`\$&`)
+  return new RegExp(`^${escaped.replaceAll(/\{\w+\}/g, '[^/]+')}$`)
+}
+
+function hasProperty(schema: TSchema | undefined, name: string): boolean {
+  if (schema === undefined || !('properties' in schema)) return false
+  const { properties } = schema
+  return typeof properties === 'object' && properties !== null && name in properties
+}
+
+function fieldOf(value: unknown, name: string): unknown {
+  if (typeof value !== 'object' || value === null) return undefined
+  return Object.getOwnPropertyDescriptor(value, name)?.value
+}
