@@ -19,6 +19,8 @@ export const CredentialData = Type.Record(
     minProperties: 1,
     maxProperties: credentialKeysMax,
     additionalProperties: false,
+    'x-keys':
+      'letters, digits, underscores, dots and hyphens, at most 128, beginning with a letter or underscore',
     description: 'The secret values; 64 KiB in all.',
   },
 )
@@ -52,7 +54,7 @@ export const Credential = Type.Object(
     createdAt: Timestamp,
     updatedAt: Timestamp,
   },
-  { description: 'Metadata. Values are never part of it.' },
+  { title: 'Credential', description: 'Metadata. Values are never part of it.' },
 )
 
 const CredentialParams = Type.Object({ id: Uuid })
@@ -246,12 +248,15 @@ export const deleteCredential = defineOperation({
 })
 
 /** One credential as its service gets it. */
-export const GrantedCredential = Type.Object({
-  id: Uuid,
-  version: Type.Integer({ minimum: 1 }),
-  data: Type.Record(Type.String(), Type.String()),
-  expiresAt: Type.Union([Timestamp, Type.Null()]),
-})
+export const GrantedCredential = Type.Object(
+  {
+    id: Uuid,
+    version: Type.Integer({ minimum: 1 }),
+    data: Type.Record(Type.String(), Type.String()),
+    expiresAt: Type.Union([Timestamp, Type.Null()]),
+  },
+  { title: 'GrantedCredential' },
+)
 
 export const getServiceCredentials = defineOperation({
   id: 'getServiceCredentials',

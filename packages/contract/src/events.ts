@@ -33,7 +33,7 @@ export const CloudEvent = Type.Object(
     datacontenttype: Type.Literal('application/json'),
     data: Type.Record(Type.String(), Type.Unknown()),
   },
-  { description: 'CloudEvents 1.0, structured JSON.' },
+  { title: 'CloudEvent', description: 'CloudEvents 1.0, structured JSON.' },
 )
 
 export const streamEvents = defineOperation({
@@ -62,20 +62,23 @@ export const streamEvents = defineOperation({
 
 export const auditOutcomes = ['allowed', 'denied', 'failed'] as const
 
-export const AuditRecord = Type.Object({
-  id: Type.Integer({ description: 'Without gaps, in commit order.' }),
-  time: Timestamp,
-  actor: Type.String({ description: '`operator`, `service:<name>`, `anonymous` or `haus`.' }),
-  action: Type.String({ description: 'The operation id.' }),
-  target: Type.String({ description: 'Such as `credentials/orders-database`.' }),
-  outcome: Type.Enum([...auditOutcomes]),
-  code: Type.Union([Type.String(), Type.Null()], {
-    description: 'The error code when it was refused.',
-  }),
-  source: Type.Union([Type.String(), Type.Null()], { description: 'The peer address.' }),
-  requestId: Type.Union([Type.String(), Type.Null()]),
-  detail: Type.Record(Type.String(), Type.Unknown()),
-})
+export const AuditRecord = Type.Object(
+  {
+    id: Type.Integer({ description: 'Without gaps, in commit order.' }),
+    time: Timestamp,
+    actor: Type.String({ description: '`operator`, `service:<name>`, `anonymous` or `haus`.' }),
+    action: Type.String({ description: 'The operation id.' }),
+    target: Type.String({ description: 'Such as `credentials/orders-database`.' }),
+    outcome: Type.Enum([...auditOutcomes]),
+    code: Type.Union([Type.String(), Type.Null()], {
+      description: 'The error code when it was refused.',
+    }),
+    source: Type.Union([Type.String(), Type.Null()], { description: 'The peer address.' }),
+    requestId: Type.Union([Type.String(), Type.Null()]),
+    detail: Type.Record(Type.String(), Type.Unknown()),
+  },
+  { title: 'AuditRecord' },
+)
 
 export const listAudit = defineOperation({
   id: 'listAudit',

@@ -5,10 +5,13 @@ import { ServiceName, Timestamp, Uuid } from './names.ts'
 import { instanceStates, serviceHealths } from './registry.ts'
 import { example } from './example-values.ts'
 
-const Readiness = Type.Object({
-  status: Type.Enum(['ready', 'starting', 'draining']),
-  writes: Type.Enum(['available', 'unavailable']),
-})
+const Readiness = Type.Object(
+  {
+    status: Type.Enum(['ready', 'starting', 'draining']),
+    writes: Type.Enum(['available', 'unavailable']),
+  },
+  { title: 'Readiness' },
+)
 
 const readyAnswers = {
   200: { description: 'A view can be served.', schema: Readiness },
@@ -97,22 +100,25 @@ export const getHouseHealth = defineOperation({
   },
 })
 
-const ServiceHealthReport = Type.Object({
-  service: ServiceName,
-  health: Type.Enum([...serviceHealths]),
-  instances: Type.Array(
-    Type.Object({
-      id: Uuid,
-      address: Type.String(),
-      port: Type.Integer(),
-      state: Type.Enum([...instanceStates]),
-      reason: Type.Union([Type.String(), Type.Null()]),
-      stateChangedAt: Timestamp,
-      latencyMs: Type.Union([Type.Number(), Type.Null()], { description: 'Of the last probe.' }),
-      checkedAt: Type.Union([Timestamp, Type.Null()]),
-    }),
-  ),
-})
+const ServiceHealthReport = Type.Object(
+  {
+    service: ServiceName,
+    health: Type.Enum([...serviceHealths]),
+    instances: Type.Array(
+      Type.Object({
+        id: Uuid,
+        address: Type.String(),
+        port: Type.Integer(),
+        state: Type.Enum([...instanceStates]),
+        reason: Type.Union([Type.String(), Type.Null()]),
+        stateChangedAt: Timestamp,
+        latencyMs: Type.Union([Type.Number(), Type.Null()], { description: 'Of the last probe.' }),
+        checkedAt: Type.Union([Timestamp, Type.Null()]),
+      }),
+    ),
+  },
+  { title: 'ServiceHealthReport' },
+)
 
 const reportExample = {
   service: 'orders',

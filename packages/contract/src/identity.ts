@@ -12,15 +12,19 @@ export const tokenTtlSeconds = 900
 
 const ServiceParams = Type.Object({ name: ServiceName })
 
-export const Key = Type.Object({
-  clientId: Uuid,
-  service: ServiceName,
-  createdAt: Timestamp,
-  revokedAt: Type.Union([Timestamp, Type.Null()]),
-  lastUsedAt: Type.Union([Timestamp, Type.Null()], {
-    description: 'The last token made with it, as this process remembers it; null since its start.',
-  }),
-})
+export const Key = Type.Object(
+  {
+    clientId: Uuid,
+    service: ServiceName,
+    createdAt: Timestamp,
+    revokedAt: Type.Union([Timestamp, Type.Null()]),
+    lastUsedAt: Type.Union([Timestamp, Type.Null()], {
+      description:
+        'The last token made with it, as this process remembers it; null since its start.',
+    }),
+  },
+  { title: 'Key' },
+)
 
 export const createServiceKey = defineOperation({
   id: 'createServiceKey',

@@ -1,7 +1,14 @@
 /** Services and their instances: registration, leases, configuration, discovery. */
 import { Type } from 'typebox'
 import { defineOperation, Page, pageOf } from './operation.ts'
-import { CredentialName, ServiceName, Timestamp, Uuid } from './names.ts'
+import {
+  CredentialName,
+  credentialNameForm,
+  credentialNamePattern,
+  ServiceName,
+  Timestamp,
+  Uuid,
+} from './names.ts'
 import { GrantedCredential } from './credentials.ts'
 import { example } from './example-values.ts'
 
@@ -10,6 +17,12 @@ export const leaseTtlSeconds = 30
 /** 0 takes no traffic, 100 is normal: a share can be read as a percentage. */
 export const weightDefault = 100
 export const configMaxBytes = 64 * 1024
+/** A house is 5 to 200 services; these bound memory and answers, not ambition. */
+export const servicesMax = 2_000
+export const instancesPerServiceMax = 10_000
+export const instancesMax = 100_000
+/** An offline instance that has not been heard of for this long is forgotten. */
+export const offlinePurgeHours = 24
 
 /** One machine for every surface; the transitions are in the coordinator's registry feature. */
 export const instanceStates = [
@@ -39,24 +52,45 @@ const Address = Type.String({
   minLength: 1,
   maxLength: 253,
   pattern: '^[0-9A-Za-z]([0-9A-Za-z._:-]*[0-9A-Za-z:])?$|^::[0-9A-Fa-f:.]*$',
+  'x-form': 'an IP address without brackets, or a host name',
   description: 'IPv4, IPv6 without brackets, or (operators only) a host name.',
 })
 const Version = Type.String({
   minLength: 1,
   maxLength: 64,
   pattern: '^[0-9A-Za-z][0-9A-Za-z._+-]*$',
+  'x-form': 'a version such as `1.4.0`: letters, digits, `.`, `_`, `+`, `-`',
 })
-const Zone = Type.String({ maxLength: 63, pattern: '^[a-z0-9]([a-z0-9-]*[a-z0-9])?$' })
-const TagName = Type.String({ minLength: 1, maxLength: 128, pattern: '^[\\x21-\\x7e]+$' })
+const Zone = Type.String({
+  maxLength: 63,
+  pattern: '^[a-z0-9]([a-z0-9-]*[a-z0-9])?$',
+  'x-form': 'lower-case letters, digits and hyphens, with a letter or digit at both ends',
+})
+const TagName = Type.String({
+  minLength: 1,
+  maxLength: 128,
+  pattern: '^[\\x21-\\x7e]+$',
+  'x-form': 'printable ASCII without spaces',
+})
 const Tags = Type.Array(TagName, { maxItems: 32, uniqueItems: true })
 const Metadata = Type.Record(
   Type.String({ pattern: '^[A-Za-z0-9][A-Za-z0-9._/-]{0,62}$' }),
   Type.String({ maxLength: 512 }),
-  { maxProperties: 32, additionalProperties: false },
+  {
+    maxProperties: 32,
+    additionalProperties: false,
+    'x-keys':
+      'letters, digits, dots, underscores, slashes and hyphens, at most 63, beginning with a letter or digit',
+  },
 )
 const Endpoint = Type.Object(
   {
-    path: Type.String({ minLength: 1, maxLength: 256, pattern: '^/[\\x21-\\x7e]*$' }),
+    path: Type.String({
+      minLength: 1,
+      maxLength: 256,
+      pattern: '^/[\\x21-\\x7e]*$',
+      'x-form': 'a path that begins with a slash, in printable ASCII without spaces',
+    }),
     methods: Type.Optional(
       Type.Array(Type.Enum(['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS']), {
         minItems: 1,
@@ -69,10 +103,13 @@ const Endpoint = Type.Object(
   { additionalProperties: false },
 )
 const Endpoints = Type.Array(Endpoint, { maxItems: 64 })
-const Config = Type.Object({
-  version: Type.Integer({ minimum: 0, description: '0: never set.' }),
-  data: Type.Record(Type.String(), Type.Unknown()),
-})
+const Config = Type.Object(
+  {
+    version: Type.Integer({ minimum: 0, description: '0: never set.' }),
+    data: Type.Record(Type.String(), Type.Unknown()),
+  },
+  { title: 'Config' },
+)
 
 export const Registration = Type.Object(
   {
@@ -85,6 +122,7 @@ export const Registration = Type.Object(
       Type.String({
         maxLength: 256,
         pattern: '^/(?!/)[\\x21-\\x7e]*$',
+        'x-form': 'a path that begins with one slash, in printable ASCII without spaces',
         description:
           'A path that answers 2xx while it works. Absent: a TCP connection is the check.',
       }),
@@ -103,7 +141,7 @@ export const Registration = Type.Object(
     weight: Type.Optional(Weight),
     endpoints: Type.Optional(Endpoints),
   },
-  { additionalProperties: false },
+  { title: 'Registration', additionalProperties: false },
 )
 
 export const registerInstance = defineOperation({
@@ -113,7 +151,7 @@ export const registerInstance = defineOperation({
   tag: 'Services',
   summary: 'Register a running instance',
   description:
-    'One answer carries the lease, the credentials and the configuration, and says whether Haus can reach the address. The same service, address and port is the same instance: its `incarnation` goes up, and the start before it can no longer speak for it. An operator’s registration has no lease: it lives as long as its probe answers.',
+    'One answer carries the lease, the credentials and the configuration, and says whether Haus can reach the address. The same service, address and port is the same instance: its `incarnation` goes up, and the start before it can no longer speak for it. An operator’s registration has no lease: its probe decides alone, and only an operator removes it.',
   effect: 'write',
   permission: 'services.register',
   body: Registration,
@@ -196,15 +234,12 @@ export const heartbeat = defineOperation({
       ),
       status: Type.Optional(Type.Enum(['healthy', 'degraded'])),
       adopted: Type.Optional(
-        Type.Record(
-          Type.String({ pattern: '^[a-z0-9][a-z0-9._-]{0,127}$' }),
-          Type.Integer({ minimum: 1 }),
-          {
-            maxProperties: 64,
-            additionalProperties: false,
-            description: 'The credential versions in use, by credential name.',
-          },
-        ),
+        Type.Record(Type.String({ pattern: credentialNamePattern }), Type.Integer({ minimum: 1 }), {
+          maxProperties: 64,
+          additionalProperties: false,
+          'x-keys': credentialNameForm,
+          description: 'The credential versions in use, by credential name.',
+        }),
       ),
       configVersion: Type.Optional(
         Type.Integer({ minimum: 0, description: 'The configuration in use.' }),
@@ -246,53 +281,62 @@ export const heartbeat = defineOperation({
   },
 })
 
-export const Instance = Type.Object({
-  id: Uuid,
-  incarnation: Type.Integer(),
-  version: Version,
-  address: Type.String(),
-  port: Port,
-  scheme: Scheme,
-  url: Type.Union([Type.String(), Type.Null()], { description: 'Null for `tcp`.' }),
-  state: Type.Enum([...instanceStates]),
-  reason: Type.Union([Type.String(), Type.Null()], { description: 'Why it is in this state.' }),
-  weight: Weight,
-  zone: Type.Union([Zone, Type.Null()]),
-  tags: Tags,
-  metadata: Metadata,
-  healthEndpoint: Type.Union([Type.String(), Type.Null()]),
-  leased: Type.Boolean({
-    description: 'False: an operator registered it; its probe decides alone.',
-  }),
-  registeredAt: Timestamp,
-  stateChangedAt: Timestamp,
-})
+export const Instance = Type.Object(
+  {
+    id: Uuid,
+    incarnation: Type.Integer(),
+    version: Version,
+    address: Type.String(),
+    port: Port,
+    scheme: Scheme,
+    url: Type.Union([Type.String(), Type.Null()], { description: 'Null for `tcp`.' }),
+    state: Type.Enum([...instanceStates]),
+    reason: Type.Union([Type.String(), Type.Null()], { description: 'Why it is in this state.' }),
+    weight: Weight,
+    zone: Type.Union([Zone, Type.Null()]),
+    tags: Tags,
+    metadata: Metadata,
+    healthEndpoint: Type.Union([Type.String(), Type.Null()]),
+    leased: Type.Boolean({
+      description: 'False: an operator registered it; its probe decides alone.',
+    }),
+    registeredAt: Timestamp,
+    stateChangedAt: Timestamp,
+  },
+  { title: 'Instance' },
+)
 
-const ServiceSummary = Type.Object({
-  name: ServiceName,
-  aliases: Type.Array(ServiceName),
-  health: Type.Enum([...serviceHealths]),
-  instances: Type.Integer({ description: 'Registered.' }),
-  usable: Type.Integer({ description: 'Those that discovery hands out.' }),
-  dependencies: Type.Array(ServiceName),
-  tags: Type.Array(Type.String()),
-  index: Type.Integer({ description: 'Of its last change.' }),
-})
+const ServiceSummary = Type.Object(
+  {
+    name: ServiceName,
+    aliases: Type.Array(ServiceName),
+    health: Type.Enum([...serviceHealths]),
+    instances: Type.Integer({ description: 'Registered.' }),
+    usable: Type.Integer({ description: 'Those that discovery hands out.' }),
+    dependencies: Type.Array(ServiceName),
+    tags: Type.Array(Type.String()),
+    index: Type.Integer({ description: 'Of its last change.' }),
+  },
+  { title: 'ServiceSummary' },
+)
 
-const ServiceDetail = Type.Object({
-  name: ServiceName,
-  aliases: Type.Array(ServiceName),
-  health: Type.Enum([...serviceHealths]),
-  dependencies: Type.Array(ServiceName),
-  dependents: Type.Array(ServiceName),
-  cycles: Type.Array(Type.Array(ServiceName), {
-    description: 'Dependency cycles through this service; allowed, and worth a look.',
-  }),
-  endpoints: Endpoints,
-  configVersion: Type.Integer(),
-  instances: Type.Array(Instance),
-  index: Type.Integer(),
-})
+const ServiceDetail = Type.Object(
+  {
+    name: ServiceName,
+    aliases: Type.Array(ServiceName),
+    health: Type.Enum([...serviceHealths]),
+    dependencies: Type.Array(ServiceName),
+    dependents: Type.Array(ServiceName),
+    cycles: Type.Array(Type.Array(ServiceName), {
+      description: 'Dependency cycles through this service; allowed, and worth a look.',
+    }),
+    endpoints: Endpoints,
+    configVersion: Type.Integer(),
+    instances: Type.Array(Instance),
+    index: Type.Integer(),
+  },
+  { title: 'Service' },
+)
 
 const serviceParams = Type.Object({ name: ServiceName })
 const instanceExample = {
@@ -350,10 +394,15 @@ export const deregisterInstance = defineOperation({
   path: '/api/services/{name}/instances/{id}',
   tag: 'Services',
   summary: 'Deregister an instance',
-  description: 'It leaves every surface at once. Idempotent.',
+  description:
+    'It leaves every surface at once. Idempotent. With `incarnation`, a newer start of the same instance is left alone: a process that shuts down late cannot remove its successor.',
   effect: 'destructive',
   permission: 'instances.write',
   params: InstanceParams,
+  query: Type.Object(
+    { incarnation: Type.Optional(Type.Integer({ minimum: 1 })) },
+    { additionalProperties: false },
+  ),
   answers: { 204: { description: 'Gone.' } },
   errors: [],
   example: { as: 'service', params: { name: 'orders', id: example.instanceId }, status: 204 },
@@ -496,15 +545,17 @@ export const putServiceConfig = defineOperation({
   params: serviceParams,
   body: Type.Object(
     {
-      data: Type.Record(Type.String({ minLength: 1, maxLength: 128 }), Type.Unknown(), {
+      data: Type.Record(Type.String({ pattern: '^[^\\x00-\\x1f\\x7f]{1,128}$' }), Type.Unknown(), {
         maxProperties: 1024,
+        additionalProperties: false,
+        'x-keys': 'a name of 1 to 128 characters without control characters',
       }),
       cas: Type.Optional(Type.Integer({ minimum: 0 })),
     },
     { additionalProperties: false },
   ),
   answers: { 200: { description: 'The new version.', schema: Config } },
-  errors: ['version_conflict'],
+  errors: ['version_conflict', 'limit_reached'],
   example: {
     params: { name: 'orders' },
     body: { data: { pageSize: 50 }, cas: 0 },
@@ -514,19 +565,22 @@ export const putServiceConfig = defineOperation({
 })
 
 /** An instance as discovery shows it. */
-export const DiscoveredInstance = Type.Object({
-  id: Uuid,
-  address: Type.String(),
-  port: Port,
-  scheme: Scheme,
-  url: Type.Union([Type.String(), Type.Null()]),
-  health: Type.Enum([...instanceStates]),
-  weight: Weight,
-  version: Version,
-  zone: Type.Union([Zone, Type.Null()]),
-  tags: Tags,
-  metadata: Metadata,
-})
+export const DiscoveredInstance = Type.Object(
+  {
+    id: Uuid,
+    address: Type.String(),
+    port: Port,
+    scheme: Scheme,
+    url: Type.Union([Type.String(), Type.Null()]),
+    health: Type.Enum([...instanceStates]),
+    weight: Weight,
+    version: Version,
+    zone: Type.Union([Zone, Type.Null()]),
+    tags: Tags,
+    metadata: Metadata,
+  },
+  { title: 'DiscoveredInstance' },
+)
 
 export const discover = defineOperation({
   id: 'discover',
