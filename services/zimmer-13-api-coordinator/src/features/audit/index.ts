@@ -1,1 +1,2 @@
 export { auditOf, auditOfRefusal } from './entry.ts'
+export { auditRoutes } from './routes.ts'
