@@ -61,13 +61,16 @@ export function createClient(url: string, token: string | undefined): HouseClien
         incoming.on('data', (part: Buffer) => parts.push(part))
         incoming.on('error', reject)
         incoming.on('end', () => {
-          if (!incoming.complete) reject(new Error('The answer was cut off'))
+          if (!incoming.complete) {
+            reject(new Error('The answer was cut off'))
+            return
+          }
           const text = Buffer.concat(parts).toString('utf8')
           resolve({
             status: incoming.statusCode ?? 0,
             headers: incoming.headers,
             text,
-            body: parsed(text, String(incoming.headers['content-type'] ?? '')),
+            body: parsed(text, incoming.headers['content-type'] ?? ''),
             durationMs: performance.now() - startedMs,
           })
         })
