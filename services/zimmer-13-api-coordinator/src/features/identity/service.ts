@@ -1,0 +1,440 @@
+/**
+ * Identity at work: keys of services, tokens for them, the operator's token.
+ *
+ * Nobody can lock a client out. A right secret is checked first and always wins; only wrong ones
+ * are counted against anybody. An unknown client and a wrong secret cost the same and get the same
+ * answer. It keeps no plaintext: secrets leave in the answer that makes them.
+ */
+import { HausError, reservedServiceNames, tokenTtlSeconds, type Audience } from '@haus/contract'
+import { auditOf, auditOfRefusal } from '../audit/index.ts'
+import type { Clock } from '../../platform/clock/clock.ts'
+import { equalBytes, Secret, type Random } from '../../platform/crypto/index.ts'
+import type { RequestContext } from '../../platform/http/caller.ts'
+import { decodeCursor, pageFrom } from '../../platform/http/cursor.ts'
+import { GuardLost, write, type AuditEntry, type Ledger } from '../../platform/ledger/index.ts'
+import type { Log } from '../../platform/log/log.ts'
+import { createAccessTokens, type PublicJwk } from './access-tokens.ts'
+import { createAuthenticator, type Authenticator } from './authenticator.ts'
+import type { ClientCredentials } from './client-credentials.ts'
+import type { House } from './house.ts'
+import {
+  clientSecretPrefix,
+  hashClientSecret,
+  hashOperatorToken,
+  macOfOperatorToken,
+  macOfServiceKey,
+} from './identity-keys.ts'
+import type { IdentityView, ServiceKey } from './identity-view.ts'
+import { provideMetricsToken } from './metrics-token.ts'
+import {
+  adoptNextToken,
+  dropNextToken,
+  prepareNextToken,
+  settleOperatorToken,
+} from './operator-token.ts'
+import {
+  endServiceKey,
+  forgetServiceKey,
+  insertServiceKey,
+  liveKeysMax,
+  replaceOperatorTokens,
+} from './store.ts'
+import { networkOf, TokenBuckets } from './token-buckets.ts'
+
+export interface NewKey {
+  readonly clientId: string
+  readonly clientSecret: Secret
+  readonly service: string
+  readonly createdAt: string
+}
+
+export interface KeyDescription {
+  readonly clientId: string
+  readonly service: string
+  readonly createdAt: string
+  readonly revokedAt: string | null
+  readonly lastUsedAt: string | null
+}
+
+export interface IdentityStatus {
+  readonly keys: number
+  /** Rows whose MAC was wrong, each counted once; more than 0 means somebody writes to the database. */
+  readonly integrityFailures: number
+  readonly tokensIssued: number
+  readonly clientsRefused: number
+  readonly tokensRefused: number
+  readonly tokensCached: number
+  /** Tokens and refusals that could not be audited because the database was away. */
+  readonly unaudited: number
+}
+
+export interface Identity extends Pick<Authenticator, 'authenticate' | 'verify'> {
+  /** After the ledger has loaded the view, before the first request: settles the token files. */
+  start(): Promise<void>
+  createServiceKey(name: string, context: RequestContext): Promise<NewKey>
+  listServiceKeys(
+    name: string,
+    page: { readonly limit: number; readonly cursor?: string | undefined },
+  ): { items: KeyDescription[]; nextCursor: string | null }
+  revokeServiceKey(name: string, clientId: string, context: RequestContext): Promise<void>
+  issueToken(
+    client: ClientCredentials,
+    audience: Audience,
+    context: RequestContext,
+  ): Promise<{ accessToken: Secret; expiresInSeconds: number }>
+  /** @returns the file that holds the new token. */
+  renewOperatorToken(): Promise<string>
+  jwks(): { keys: PublicJwk[] }
+  status(): IdentityStatus
+}
+
+export interface IdentityOptions {
+  readonly house: House
+  readonly view: IdentityView
+  readonly ledger: Ledger
+  readonly clock: Clock
+  readonly random: Random
+  readonly log: Log
+  readonly dataDir: string
+  /** From an alias to the service's name; a key is always the service's. */
+  readonly resolveService?: (nameOrAlias: string) => string
+}
+
+const clientSecretSizeBytes = 32
+/** Enough to see what was there; more would only grow. */
+const revokedKeysKept = 64
+/** The view's bound, some 10 MB: 200 services with fifty keys each, and twice that. */
+const keysMax = 20_000
+
+/** Wrong secrets for one client id from one address: somebody types, or a deployment has an old secret. */
+const wrongSecrets = { burst: 10, perSecond: 0.2 }
+/** Wrong secrets from one address, whatever the client ids. */
+const wrongClients = { burst: 50, perSecond: 1 }
+/** Tokens for one key: a whole fleet may start at once, a loop may not write the audit full. */
+const rightClients = { burst: 60, perSecond: 10 }
+
+/** Stands in for the hash of a client that does not exist; no HMAC will ever equal it. */
+const noHash = Buffer.alloc(32)
+
+export async function createIdentity(options: IdentityOptions): Promise<Identity> {
+  const { house, view, ledger, clock, random, log, dataDir } = options
+  const { resolveService = (name: string) => name } = options
+  const { keys } = view
+  const tokens = await createAccessTokens({
+    houseId: house.houseId,
+    seed: keys.tokenSeed,
+    clock,
+    random,
+  })
+  const authenticator = createAuthenticator({ view, keys, tokens, clock })
+  const wrongPerClient = new TokenBuckets(clock, wrongSecrets)
+  const wrongPerSource = new TokenBuckets(clock, wrongClients)
+  const rightPerClient = new TokenBuckets(clock, rightClients)
+  let tokensIssued = 0
+  let clientsRefused = 0
+  let unaudited = 0
+
+  async function createServiceKey(name: string, context: RequestContext): Promise<NewKey> {
+    const service = resolveService(name)
+    if (reservedServiceNames.has(service)) {
+      const detail = `path.name "${service}" is reserved for routes of Haus: choose another name.`
+      throw new HausError('invalid_request', detail, { fields: [{ field: 'path.name', detail }] })
+    }
+    if (view.liveKeysOf(service) >= liveKeysMax) throw tooManyKeys(service)
+    if (view.size >= keysMax) {
+      throw new HausError(
+        'limit_reached',
+        `The house has ${keysMax} keys, which is its limit: revoke and remove what is not used.`,
+      )
+    }
+    const clientId = random.id()
+    const clientSecret = new Secret(
+      `${clientSecretPrefix}${random.bytes(clientSecretSizeBytes).toString('base64url')}`,
+    )
+    const row = {
+      clientId,
+      service,
+      secretHash: hashClientSecret(keys, clientId, clientSecret.reveal()),
+      createdAt: clock.now(),
+      revokedAt: null,
+    }
+    const createdAt = row.createdAt.toISOString()
+    try {
+      await ledger.append({
+        keys: [ledgerKeyOf(service)],
+        writes: [
+          write(insertServiceKey, {
+            clientId,
+            service,
+            secretHash: row.secretHash.toString('base64'),
+            createdAt,
+            mac: macOfServiceKey(keys, row).toString('base64'),
+          }),
+        ],
+        events: [
+          {
+            type: 'haus.key.created',
+            subject: `services/${service}`,
+            service: null,
+            data: { clientId, service },
+          },
+        ],
+        audit: auditOf(context, targetOf(service, clientId)),
+      })
+    } catch (error) {
+      if (error instanceof GuardLost) throw tooManyKeys(service)
+      throw error
+    }
+    return { clientId, clientSecret, service, createdAt }
+  }
+
+  function listServiceKeys(
+    name: string,
+    { limit, cursor }: { readonly limit: number; readonly cursor?: string | undefined },
+  ) {
+    const after = decodeCursor(cursor) ?? ''
+    const following = view.keysOf(resolveService(name)).filter(({ row }) => row.clientId > after)
+    return pageFrom(following.slice(0, limit + 1).map(describe), limit, ({ clientId }) => clientId)
+  }
+
+  async function revokeServiceKey(
+    name: string,
+    clientId: string,
+    context: RequestContext,
+  ): Promise<void> {
+    const service = resolveService(name)
+    const key = view.key(clientId)
+    if (key === undefined || key.row.service !== service) {
+      throw new HausError(
+        'key_not_found',
+        `The service "${service}" has no key "${clientId}": GET /api/services/${service}/keys lists them.`,
+      )
+    }
+    if (key.row.revokedAt !== null) return
+    const row = { ...key.row, revokedAt: clock.now() }
+    const forgotten = oldestRevoked(service)
+    try {
+      await ledger.append({
+        keys: [ledgerKeyOf(service)],
+        writes: [
+          write(endServiceKey, {
+            clientId,
+            service,
+            revokedAt: row.revokedAt.toISOString(),
+            mac: macOfServiceKey(keys, row).toString('base64'),
+          }),
+          ...forgotten.map((each) => write(forgetServiceKey, { clientId: each })),
+        ],
+        events: [
+          {
+            type: 'haus.key.revoked',
+            subject: `services/${service}`,
+            service: null,
+            data: { clientId, service, ...(forgotten.length > 0 && { forgotten }) },
+          },
+        ],
+        audit: auditOf(context, targetOf(service, clientId)),
+      })
+    } catch (error) {
+      if (!(error instanceof GuardLost)) throw error
+      // Revoked by another process, or taken out by a stranger: in both cases it must end here.
+      await view.reload([clientId])
+    }
+  }
+
+  /** What goes so that with one more the newest 64 are left. */
+  function oldestRevoked(service: string): string[] {
+    return view
+      .keysOf(service)
+      .flatMap(({ row: { clientId, revokedAt } }) => (revokedAt ? [{ clientId, revokedAt }] : []))
+      .toSorted((a, b) => b.revokedAt.getTime() - a.revokedAt.getTime())
+      .slice(revokedKeysKept - 1)
+      .map(({ clientId }) => clientId)
+  }
+
+  async function issueToken(
+    client: ClientCredentials,
+    audience: Audience,
+    context: RequestContext,
+  ) {
+    const { clientId, clientSecret } = client
+    const key = view.key(clientId)
+    const shown = hashClientSecret(keys, clientId, clientSecret)
+    const right = equalBytes(shown, key?.row.secretHash ?? noHash)
+    if (key === undefined || !right) {
+      return refuseClient(key, clientId, context, 'The client id or the secret is wrong.')
+    }
+    if (!key.principal.live) {
+      // Said only to who has the secret, so it tells a stranger nothing.
+      return refuseClient(key, clientId, context, 'The key has been revoked: ask for a new one.')
+    }
+    const waitSeconds = rightPerClient.take(clientId)
+    if (waitSeconds > 0) {
+      throw tooMany(
+        `Too many tokens for this key: a token is valid for ${tokenTtlSeconds} s, keep it.`,
+        waitSeconds,
+      )
+    }
+    const { service } = key.row
+    const accessToken = new Secret(await tokens.sign({ clientId, service, audience }))
+    await record({
+      ...auditOf(context, targetOf(service, clientId), { audience }),
+      actor: `service:${service}`,
+    })
+    if (!key.principal.live) {
+      return refuseClient(key, clientId, context, 'The key has been revoked: ask for a new one.')
+    }
+    key.lastUsedAt = clock.now()
+    tokensIssued += 1
+    return { accessToken, expiresInSeconds: tokenTtlSeconds }
+  }
+
+  async function refuseClient(
+    key: ServiceKey | undefined,
+    clientId: string,
+    context: RequestContext,
+    detail: string,
+  ): Promise<never> {
+    clientsRefused += 1
+    const network = networkOf(context.source)
+    const waitSeconds = Math.max(
+      wrongPerSource.take(network),
+      wrongPerClient.take(`${network} ${clientId}`),
+    )
+    if (waitSeconds > 0) {
+      throw tooMany('Too many wrong client secrets from this address.', waitSeconds)
+    }
+    // An id that nobody has is text of a stranger's choice and stays out of the audit.
+    const target = key ? targetOf(key.row.service, clientId) : 'keys/unknown'
+    await record(auditOfRefusal(context, target, 'denied', 'invalid_client'))
+    throw new HausError('invalid_client', detail)
+  }
+
+  /**
+   * Tokens are given and refused while the database is away, or a minute's outage would end every
+   * client whose 15 minutes end in it; what is done with a token is audited without exception.
+   */
+  async function record(audit: AuditEntry): Promise<void> {
+    try {
+      await ledger.append({ keys: [], writes: [], events: [], audit })
+    } catch (error) {
+      const away =
+        error instanceof HausError &&
+        (error.code === 'writes_unavailable' || error.code === 'write_outcome_unknown')
+      if (!away) throw error
+      unaudited += 1
+    }
+  }
+
+  async function renewOperatorToken(): Promise<string> {
+    const token = await prepareNextToken(dataDir, random)
+    const row = {
+      id: random.id(),
+      tokenHash: hashOperatorToken(keys, token.reveal()),
+      createdAt: clock.now(),
+    }
+    try {
+      await ledger.append({
+        keys: ['operator-token'],
+        writes: [
+          write(replaceOperatorTokens, {
+            id: row.id,
+            tokenHash: row.tokenHash.toString('base64'),
+            createdAt: row.createdAt.toISOString(),
+            mac: macOfOperatorToken(keys, row).toString('base64'),
+          }),
+        ],
+        events: [
+          {
+            type: 'haus.operator.changed',
+            subject: 'operator',
+            service: null,
+            data: { tokenId: row.id },
+          },
+        ],
+        audit: {
+          actor: 'haus',
+          action: 'renewOperatorToken',
+          target: `operator-tokens/${row.id}`,
+          outcome: 'allowed',
+          code: null,
+          source: null,
+          requestId: null,
+          detail: {},
+        },
+      })
+    } catch (error) {
+      // What may have been written is left to the next start, which can look.
+      const unknown = error instanceof HausError && error.code === 'write_outcome_unknown'
+      if (!unknown) await dropNextToken(dataDir)
+      throw error
+    }
+    return adoptNextToken(dataDir)
+  }
+
+  return {
+    authenticate: authenticator.authenticate,
+    verify: authenticator.verify,
+
+    async start() {
+      const isLive = (token: string) =>
+        view.operatorToken(hashOperatorToken(keys, token)) !== undefined
+      await settleOperatorToken(dataDir, isLive, log)
+      await provideMetricsToken(dataDir, keys.metricsToken, random)
+      if (view.operatorTokens === 0) {
+        log.error(
+          { table: 'haus.operator_token' },
+          'the house has no operator token that holds; stop Haus and run: npm start -- --renew-operator-token',
+        )
+      }
+    },
+
+    createServiceKey,
+    listServiceKeys,
+    revokeServiceKey,
+    issueToken,
+    renewOperatorToken,
+    jwks: () => ({ keys: [tokens.jwk] }),
+    status: () => ({
+      keys: view.size,
+      integrityFailures: view.integrityFailures,
+      tokensIssued,
+      clientsRefused,
+      tokensRefused: authenticator.refused,
+      tokensCached: authenticator.cached,
+      unaudited,
+    }),
+  }
+}
+
+function ledgerKeyOf(service: string): string {
+  return `service-keys:${service}`
+}
+
+function targetOf(service: string, clientId: string): string {
+  return `services/${service}/keys/${clientId}`
+}
+
+function describe({ row, lastUsedAt }: ServiceKey): KeyDescription {
+  return {
+    clientId: row.clientId,
+    service: row.service,
+    createdAt: row.createdAt.toISOString(),
+    revokedAt: row.revokedAt?.toISOString() ?? null,
+    lastUsedAt: lastUsedAt?.toISOString() ?? null,
+  }
+}
+
+function tooManyKeys(service: string): HausError {
+  return new HausError(
+    'limit_reached',
+    `The service "${service}" has ${liveKeysMax} live keys, which is the limit: revoke one that is not used.`,
+  )
+}
+
+function tooMany(reason: string, waitSeconds: number): HausError {
+  const retryAfterSeconds = Math.ceil(waitSeconds)
+  return new HausError('rate_limited', `${reason} Try again in ${retryAfterSeconds} s.`, {
+    retryAfterSeconds,
+  })
+}
