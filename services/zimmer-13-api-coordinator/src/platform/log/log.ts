@@ -1,17 +1,52 @@
 /** Structured logs. error: a person must act; warn: it mends itself, worth knowing; info: once per start or change. */
+import { Writable } from 'node:stream'
 import { pino, type Logger } from 'pino'
 
 export type Log = Logger
-export type LogLevel = 'fatal' | 'error' | 'warn' | 'info' | 'debug' | 'trace' | 'silent'
+export type LogLevel = 'error' | 'warn' | 'info' | 'debug' | 'silent'
 
-export function createLog(options: { level: LogLevel; destination?: NodeJS.WritableStream }): Log {
+export interface LogOptions {
+  readonly level: LogLevel
+  /** `json` for programs, `lines` for a person at a terminal. */
+  readonly format: 'json' | 'lines'
+  readonly destination: NodeJS.WritableStream
+}
+
+export function createLog({ level, format, destination }: LogOptions): Log {
   return pino(
     {
-      level: options.level,
+      level,
       base: { name: 'zimmer-13' },
       timestamp: pino.stdTimeFunctions.isoTime,
       formatters: { level: (label) => ({ level: label }) },
     },
-    options.destination ?? pino.destination({ fd: 1, sync: false }),
+    format === 'json' ? destination : linesTo(destination),
+  )
+}
+
+/** One readable line per record; a stack follows an error, since a person will want it. */
+function linesTo(destination: NodeJS.WritableStream): Writable {
+  return new Writable({
+    write(chunk: Buffer, _encoding, done) {
+      destination.write(lineOf(JSON.parse(chunk.toString('utf8'))))
+      done()
+    },
+  })
+}
+
+function lineOf(record: Record<string, unknown>): string {
+  const { time, level, msg, err, name: _name, ...fields } = record
+  const clockTime = String(time).slice(11, 19)
+  const rest = Object.entries(fields).map(([key, value]) => ` ${key}=${JSON.stringify(value)}`)
+  const stack = isError(err) ? `\n  ${err.stack.replaceAll('\n', '\n  ')}` : ''
+  return `${clockTime} ${String(level).padEnd(5)} ${String(msg)}${rest.join('')}${stack}\n`
+}
+
+function isError(value: unknown): value is { stack: string } {
+  return (
+    typeof value === 'object' &&
+    value !== null &&
+    'stack' in value &&
+    typeof value.stack === 'string'
   )
 }

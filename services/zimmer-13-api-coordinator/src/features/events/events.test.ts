@@ -1,0 +1,239 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { migrations } from '../../migrations/index.ts'
+import { anonymous, type Caller, type RequestContext } from '../../platform/http/caller.ts'
+import { systemClock } from '../../platform/clock/clock.ts'
+import type { Log } from '../../platform/log/log.ts'
+import { createLedger, type NewEvent, type RunningLedger } from '../../platform/ledger/index.ts'
+import type { LedgerTables } from '../../platform/ledger/table.ts'
+import { openTestDatabase, silentLog, type TestDatabase } from '../../testing/databases.ts'
+import { ManualClock } from '../../testing/manual-clock.ts'
+import { until } from '../../testing/until.ts'
+import { createEventBus } from './bus.ts'
+import type { EventStream } from './event-stream.ts'
+import { createEvents, type Events } from './events.ts'
+
+interface House extends AsyncDisposable {
+  readonly events: Events
+  readonly ledger: RunningLedger
+  readonly database: TestDatabase<LedgerTables>
+  readonly clock: ManualClock
+  tell(...events: Partial<NewEvent>[]): Promise<void>
+}
+
+async function openHouse(): Promise<House> {
+  const database = await openTestDatabase<LedgerTables>('embedded', { migrations })
+  const bus = createEventBus()
+  const ledger = createLedger<LedgerTables>({
+    database,
+    clock: systemClock,
+    log: silentLog as Log,
+    projections: [bus],
+    writeTimeoutMs: 30_000,
+  })
+  await ledger.start()
+  const clock = new ManualClock()
+  const events = createEvents({
+    bus,
+    ledger,
+    clock,
+    houseId: 'the-house',
+    canonicalService: (name) => (name === 'zimmer-21' ? 'orders' : name),
+    dependenciesOf: (service) => (service === 'billing' ? ['orders'] : []),
+  })
+  return {
+    events,
+    ledger,
+    database,
+    clock,
+    async tell(...list) {
+      const complete = list.map((event) => ({
+        type: 'haus.instance.changed',
+        subject: 'services/orders',
+        service: 'orders',
+        data: {},
+        ...event,
+      }))
+      await ledger.append({ keys: [], writes: [], events: complete, audit: null })
+    },
+    async [Symbol.asyncDispose]() {
+      events.stop()
+      await ledger.stop(1_000)
+      await database.cleanup()
+    },
+  }
+}
+
+function contextOf(caller: Partial<Caller>): RequestContext {
+  return {
+    caller: { ...anonymous, kind: 'operator', actor: 'operator', ...caller },
+    operation: 'streamEvents',
+    requestId: 'r',
+    source: '127.0.0.1',
+  }
+}
+
+const operator = contextOf({})
+const service = (name: string): RequestContext =>
+  contextOf({ kind: 'service', actor: `service:${name}`, service: name })
+
+/** Collects the blocks of a stream as they come. */
+function collect(stream: EventStream): { text: string; ended: boolean; ids(): number[] } {
+  const seen = {
+    text: '',
+    ended: false,
+    ids: () => [...seen.text.matchAll(/^id: (\d+)$/gm)].map((match) => Number(match[1])),
+  }
+  stream.on('data', (chunk: string) => {
+    seen.text += chunk
+  })
+  stream.on('close', () => {
+    seen.ended = true
+  })
+  return seen
+}
+
+test('a stream without a resume point starts now, and each event is a CloudEvent', async () => {
+  await using house = await openHouse()
+  await house.tell({})
+  const seen = collect(house.events.open(operator, {}, undefined))
+  await house.tell({ data: { id: 'a' } })
+  await until('the event', () => seen.ids().length === 1)
+  const json: unknown = JSON.parse(/^data: (.*)$/m.exec(seen.text)?.[1] ?? '')
+  assert.deepEqual(
+    { ...(json as object), time: '' },
+    {
+      specversion: '1.0',
+      id: '2',
+      source: '/haus/the-house',
+      type: 'haus.instance.changed',
+      subject: 'services/orders',
+      time: '',
+      datacontenttype: 'application/json',
+      data: { id: 'a' },
+    },
+  )
+})
+
+test('a stream resumes after its last event, across pages, without gap or repeat, while more happens', async () => {
+  await using house = await openHouse()
+  await house.tell(...Array.from({ length: 700 }, () => ({})))
+  const seen = collect(house.events.open(operator, {}, '100'))
+  const more = Promise.all(Array.from({ length: 50 }, () => house.tell({}, {})))
+  await until('all of them', () => seen.ids().length >= 700)
+  await more
+  assert.deepEqual(
+    seen.ids(),
+    Array.from({ length: 700 }, (_, i) => 101 + i),
+  )
+})
+
+test('a resume point that is no longer kept gets a reset that says where the stream goes on', async () => {
+  await using house = await openHouse()
+  await house.tell(...Array.from({ length: 20 }, () => ({})))
+  await house.database.pool.query('delete from haus.ledger_event where index <= 10')
+  const seen = collect(house.events.open(operator, {}, '5'))
+  await until('the reset', () => seen.text.includes('event: reset\nid: 20\n'))
+  await house.tell({})
+  await until('what follows', () => seen.ids().at(-1) === 21)
+  assert.deepEqual(seen.ids(), [20, 21])
+
+  const fromTheOldest = collect(house.events.open(operator, {}, '0'))
+  await until('what is kept', () => fromTheOldest.ids().length === 11)
+  assert.deepEqual(fromTheOldest.ids()[0], 11)
+
+  const fromTheFuture = collect(house.events.open(operator, {}, '5000'))
+  await until('a reset', () => fromTheFuture.text.includes('event: reset\nid: 21\n'))
+})
+
+test('a service sees its own events, those that name it, and the instances of what it depends on', async () => {
+  await using house = await openHouse()
+  const orders = collect(house.events.open(service('orders'), {}, undefined))
+  const billing = collect(house.events.open(service('billing'), {}, undefined))
+  const all = collect(house.events.open(operator, {}, undefined))
+  await house.tell(
+    { service: 'orders' },
+    { service: 'orders', type: 'haus.config.changed' },
+    { service: null, type: 'haus.credential.changed', data: { services: ['billing'] } },
+    { service: null, type: 'haus.operator.changed' },
+    { service: 'other' },
+  )
+  await until('the operator has all', () => all.ids().length === 5)
+  assert.deepEqual(orders.ids(), [1, 2])
+  assert.deepEqual(billing.ids(), [1, 3])
+})
+
+test('a stream can be narrowed by type, by a prefix of types, and by service or alias', async () => {
+  await using house = await openHouse()
+  const exact = collect(house.events.open(operator, { type: 'haus.config.changed' }, undefined))
+  const prefix = collect(house.events.open(operator, { type: 'haus.instance.' }, undefined))
+  const alias = collect(house.events.open(operator, { service: 'zimmer-21' }, undefined))
+  await house.tell({}, { type: 'haus.config.changed', service: 'other' }, { service: 'other' })
+  await until(
+    'all have theirs',
+    () => exact.ids().length + prefix.ids().length + alias.ids().length >= 4,
+  )
+  assert.deepEqual(exact.ids(), [2])
+  assert.deepEqual(prefix.ids(), [1, 3])
+  assert.deepEqual(alias.ids(), [1])
+})
+
+test('a stream ends when its token expires, when its key is revoked, and when the house closes', async () => {
+  await using house = await openHouse()
+  const revocation = new AbortController()
+  const expiring = collect(
+    house.events.open(
+      contextOf({ expiresAtMs: house.clock.now().getTime() + 60_000 }),
+      {},
+      undefined,
+    ),
+  )
+  const revoked = collect(
+    house.events.open(contextOf({ revoked: revocation.signal }), {}, undefined),
+  )
+  const open = collect(house.events.open(operator, {}, undefined))
+  house.clock.advance(59_000)
+  assert.equal(house.events.streams, 3)
+  house.clock.advance(1_000)
+  await until('the expired one ends', () => expiring.ended)
+  revocation.abort()
+  await until('the revoked one ends', () => revoked.ended)
+  assert.equal(open.ended, false)
+  house.events.stop()
+  await until('the last one ends', () => open.ended)
+  assert.equal(house.events.streams, 0)
+  assert.equal(house.clock.pending, 0, 'a timer is left behind')
+})
+
+test('a reader that does not read is cut off instead of kept in memory', async () => {
+  await using house = await openHouse()
+  const stream = house.events.open(operator, {}, undefined)
+  for (let i = 0; i < 5; i++) await house.tell(...Array.from({ length: 500 }, () => ({})))
+  assert.equal(house.events.streams, 1)
+  const seen = collect(stream)
+  await until('it ends', () => seen.ended)
+  const ids = seen.ids()
+  assert.ok(ids.length < 2_500)
+  assert.deepEqual(
+    ids,
+    ids.map((_, i) => i + 1),
+  )
+})
+
+test('an idle stream says that it is still there', async () => {
+  await using house = await openHouse()
+  const seen = collect(house.events.open(operator, {}, undefined))
+  house.clock.advance(31_000)
+  await until('two comments', () => seen.text.split(': still here').length === 3)
+})
+
+test('too many streams of one caller are refused, and so is a resume point that is no number', async () => {
+  await using house = await openHouse()
+  for (let i = 0; i < 100; i++) house.events.open(service('orders'), {}, undefined)
+  assert.throws(() => house.events.open(service('orders'), {}, undefined), { code: 'overloaded' })
+  house.events.open(service('billing'), {}, undefined)
+  assert.throws(() => house.events.open(operator, {}, 'abc'), { code: 'invalid_request' })
+  assert.throws(() => house.events.open(operator, {}, '99999999999999999999'), {
+    code: 'invalid_request',
+  })
+})
