@@ -50,14 +50,20 @@ export async function openTestDatabase<Tables>(
   kind: DatabaseKind,
   options: TestDatabaseOptions,
 ): Promise<TestDatabase<Tables>> {
-  const dataDir = temporaryFolder()
   if (kind === 'embedded') {
-    const template = await embeddedTemplate(options.migrations)
-    fs.cpSync(template, dataDir, { recursive: true, mode: fs.constants.COPYFILE_FICLONE })
+    const dataDir = await cloneDataDir(options.migrations)
     return openAt<Tables>({ dataDir }, options, () => Promise.resolve())
   }
   const { url, drop } = await clonePostgres(options.migrations)
-  return openAt<Tables>({ dataDir, url }, options, drop)
+  return openAt<Tables>({ dataDir: temporaryFolder(), url }, options, drop)
+}
+
+/** A data folder with a migrated embedded database that nobody has open. The caller deletes it. */
+export async function cloneDataDir(migrations: Record<string, Migration>): Promise<string> {
+  const template = await embeddedTemplate(migrations)
+  const dataDir = temporaryFolder()
+  fs.cpSync(template, dataDir, { recursive: true, mode: fs.constants.COPYFILE_FICLONE })
+  return dataDir
 }
 
 async function openAt<Tables>(

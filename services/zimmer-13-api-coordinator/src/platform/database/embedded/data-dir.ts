@@ -61,7 +61,9 @@ export class DataDirLock {
     let connection: DatabaseSync | undefined
     try {
       connection = new DatabaseSync(file, { timeout: 0 })
-      connection.exec('pragma locking_mode = exclusive; pragma journal_mode = off; begin exclusive')
+      connection.exec(
+        'pragma locking_mode = exclusive; pragma journal_mode = memory; begin exclusive',
+      )
       fs.chmodSync(file, 0o600)
       fs.writeFileSync(this.#holderFile, `${pid} ${hostname()}\n`, { mode: 0o600 })
     } catch (error) {

@@ -2,7 +2,7 @@
  * The main thread's handle on the engine's thread: start it, connect to it, learn of its death,
  * end it. It never restarts the engine: after a fatal error only a new process knows what is on disk.
  */
-import { Worker, type MessagePort } from 'node:worker_threads'
+import { MessageChannel, Worker, type MessagePort } from 'node:worker_threads'
 import type { EngineData, FromEngine, ToEngine } from './engine-messages.ts'
 
 export interface EngineOptions {
@@ -14,8 +14,8 @@ export interface EngineOptions {
 }
 
 export interface Engine {
-  /** Throws when the engine is gone. */
-  connect(port: MessagePort): void
+  /** A line for protocol bytes, which ends the one before it. Throws when the engine is gone. */
+  connect(): MessagePort
   /** Checkpoints and ends the engine; after `timeoutMs` its thread is stopped as by `kill -9`, which loses nothing acknowledged. */
   close(timeoutMs: number): Promise<void>
 }
@@ -29,6 +29,7 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
   })
   let state: 'starting' | 'running' | 'closing' | 'dead' = 'starting'
   let reason: string | undefined
+  let line: MessagePort | undefined
   const started = Promise.withResolvers<void>()
   const ended = Promise.withResolvers<void>()
 
@@ -46,6 +47,8 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
     const before = state
     state = 'dead'
     ended.resolve()
+    // A line that was on its way to the dying thread would otherwise never say that it is cut.
+    line?.close()
     const because = reason ?? `the database thread ended with code ${code}`
     if (before === 'starting') started.reject(new Error(because))
     if (before === 'running') options.onDeath(because)
@@ -56,9 +59,12 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
     worker.postMessage(message, transfer)
   }
   return {
-    connect: (port) => {
+    connect: () => {
       if (state !== 'running') throw new Error('the embedded database is closed')
-      post({ kind: 'connect', port }, [port])
+      const { port1, port2 } = new MessageChannel()
+      post({ kind: 'connect', port: port2 }, [port2])
+      line = port1
+      return port1
     },
     close: async (timeoutMs) => {
       if (state === 'running') {

@@ -79,7 +79,7 @@ function connect<Tables>(
     ssl: false,
     options: '',
     application_name: 'haus',
-    stream: () => new WorkerSocket((port) => engine.connect(port)),
+    stream: () => new WorkerSocket(() => engine.connect()),
     max: 1,
     idleTimeoutMillis: 0,
     connectionTimeoutMillis: connectionTimeoutMs,

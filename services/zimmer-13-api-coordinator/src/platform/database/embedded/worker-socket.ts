@@ -6,30 +6,27 @@
  * with code and detail, which an object bridge across threads would lose.
  */
 import { Duplex } from 'node:stream'
-import { MessageChannel, type MessagePort } from 'node:worker_threads'
+import type { MessagePort } from 'node:worker_threads'
 
 export class WorkerSocket extends Duplex {
-  readonly #attach: (port: MessagePort) => void
+  readonly #openLine: () => MessagePort
   #port: MessagePort | undefined
 
-  /** `attach` hands the engine its end of the line, or throws when the engine is gone. */
-  constructor(attach: (port: MessagePort) => void) {
+  /** `openLine` throws when the engine is gone. */
+  constructor(openLine: () => MessagePort) {
     super()
-    this.#attach = attach
+    this.#openLine = openLine
   }
 
   connect(): this {
-    const { port1, port2 } = new MessageChannel()
     try {
-      this.#attach(port2)
+      this.#port = this.#openLine()
     } catch (error) {
-      port1.close()
       this.destroy(error instanceof Error ? error : new Error(String(error)))
       return this
     }
-    this.#port = port1
-    port1.on('message', (bytes: Uint8Array) => this.push(bytes))
-    port1.on('close', () => this.destroy())
+    this.#port.on('message', (bytes: Uint8Array) => this.push(bytes))
+    this.#port.on('close', () => this.destroy())
     queueMicrotask(() => this.emit('connect'))
     return this
   }
