@@ -1,0 +1,210 @@
+/**
+ * The composition root: who gets what, and in which order the house opens and closes. Every
+ * dependency is a visible argument; there is no container and no global.
+ */
+import { readFile, rename, rm, writeFile } from 'node:fs/promises'
+import path from 'node:path'
+import { catalogue, HausError } from '@haus/contract'
+import type { Config } from './config/load.ts'
+import { auditOfRefusal, auditRoutes } from './features/audit/index.ts'
+import { createEventBus, createEvents, eventRoutes } from './features/events/index.ts'
+import {
+  createIdentity,
+  createIdentityView,
+  identityRoutes,
+  openHouse,
+  operatorTokenFile,
+} from './features/identity/index.ts'
+import { createRegistryView } from './features/registry/view.ts'
+import type { Tables } from './features/tables.ts'
+import { migrations } from './migrations/index.ts'
+import { systemClock, type Clock } from './platform/clock/clock.ts'
+import { systemRandom, type Random } from './platform/crypto/index.ts'
+import { migrate, openDatabase } from './platform/database/index.ts'
+import { createHttpServer, createRoutes, type ListenAddress } from './platform/http/index.ts'
+import { createLedger } from './platform/ledger/index.ts'
+import type { LedgerTables } from './platform/ledger/table.ts'
+import type { Log } from './platform/log/log.ts'
+import type { Kysely } from 'kysely'
+
+export interface HausOptions {
+  readonly log: Log
+  readonly version: string
+  /** Of the machine; clients may reach the API by it. */
+  readonly hostName: string
+  readonly memoryBytes: () => number
+  readonly renewOperatorToken?: boolean
+  /** The house cannot go on: the process must end, and what was acknowledged is safe. */
+  readonly onFatal: (error: Error) => void
+  readonly clock?: Clock
+  readonly random?: Random
+}
+
+export interface Opened {
+  readonly version: string
+  /** The API's address as a URL. */
+  readonly api: string
+  readonly dataDir: string
+  readonly isNew: boolean
+  readonly database: 'embedded database' | 'PostgreSQL'
+  readonly operatorTokenFile: string
+}
+
+export interface Haus {
+  /** @throws HausError with one clear sentence when the house cannot open. */
+  start(): Promise<Opened>
+  /** Lets what runs finish, for `deadlineMs` at most. Safe to call at any moment, and twice. */
+  stop(deadlineMs: number): Promise<void>
+}
+
+/** What is left of the stop deadline for the ledger and the database after the last request. */
+const storageStopMs = 1_500
+
+export function createHaus(config: Config, options: HausOptions): Haus {
+  const { log, version, clock = systemClock, random = systemRandom } = options
+  /** What has been started, in order; closing undoes it from the end. */
+  const undo: ((deadlineMs: number) => Promise<void>)[] = []
+  let stopping: Promise<void> | undefined
+
+  async function start(): Promise<Opened> {
+    refusePlaintext(config)
+    const tls = config.tls === null ? undefined : await readTls(config.tls)
+
+    const database = await openDatabase<Tables>({
+      url: config.databaseUrl?.reveal(),
+      dataDir: config.dataDir,
+      log,
+      onFatal: options.onFatal,
+    })
+    undo.push(() => database.close())
+    await migrate(database.db, migrations)
+    const house = await openHouse({
+      database,
+      dataDir: config.dataDir,
+      rootKeyFile: config.rootKeyFile,
+      clock,
+      random,
+      log,
+    })
+
+    const registryView = createRegistryView()
+    const canonicalService = (name: string): string => registryView.canonicalService(name)
+    const identityView = createIdentityView({ house, db: database.db, log })
+    const bus = createEventBus()
+    const ledger = createLedger<Tables>({
+      database,
+      clock,
+      log,
+      // The bus is last: what watchers are told, every view already knows.
+      projections: [registryView, identityView, bus],
+    })
+    const identity = await createIdentity({
+      house,
+      view: identityView,
+      ledger,
+      clock,
+      random,
+      log,
+      dataDir: config.dataDir,
+      resolveService: canonicalService,
+    })
+    const events = createEvents({
+      bus,
+      ledger,
+      clock,
+      houseId: house.houseId,
+      canonicalService,
+      dependenciesOf: (service) => registryView.service(service)?.record.dependencies ?? [],
+    })
+
+    const server = createHttpServer({
+      log,
+      clock,
+      random,
+      tls,
+      allowedHosts: [options.hostName.toLowerCase(), ...config.apiHosts],
+    })
+    const routes = createRoutes(server, {
+      authenticate: (authorization, { source }) => identity.authenticate(authorization, source),
+      canonicalService,
+      async recordDenial(context, target, code) {
+        const audit = auditOfRefusal(context, target, 'denied', code)
+        await ledger.append({ keys: [], writes: [], events: [], audit })
+      },
+    })
+    identityRoutes(routes, identity)
+    eventRoutes(routes, events)
+    auditRoutes(routes, database.db as unknown as Kysely<LedgerTables>)
+    routes.finish({ missing: catalogue.map((operation) => operation.id) })
+
+    await ledger.start()
+    undo.push(() => ledger.stop(storageStopMs))
+    await identity.start()
+    if (options.renewOperatorToken) await identity.renewOperatorToken()
+
+    const listening = await server.listen(config.apiAddr)
+    const endpointsFile = path.join(config.dataDir, 'endpoints.json')
+    undo.push(async (deadlineMs) => {
+      await rm(endpointsFile, { force: true })
+      events.stop()
+      await server.close(deadlineMs)
+    })
+    await writeEndpoints(endpointsFile, { api: reachableUrl(listening) })
+
+    return {
+      version,
+      api: reachableUrl(listening),
+      dataDir: config.dataDir,
+      isNew: house.isNew,
+      database: database.kind === 'embedded' ? 'embedded database' : 'PostgreSQL',
+      operatorTokenFile: operatorTokenFile(config.dataDir),
+    }
+  }
+
+  async function stop(deadlineMs: number): Promise<void> {
+    const requestsMs = Math.max(0, deadlineMs - 2 * storageStopMs)
+    for (let step = undo.pop(); step; step = undo.pop()) {
+      await step(requestsMs).catch((err: unknown) =>
+        log.warn({ err }, 'a part did not close cleanly'),
+      )
+    }
+  }
+
+  return {
+    start,
+    stop: (deadlineMs) => (stopping ??= stop(deadlineMs)),
+  }
+}
+
+function refusePlaintext({ apiAddr, tls, allowPlaintext }: Config): void {
+  if (tls !== null || allowPlaintext || isLoopback(apiAddr.host)) return
+  throw new HausError(
+    'plaintext_refused',
+    `the API would listen on ${apiAddr.host}:${apiAddr.port} without TLS, where tokens and secrets can be read on the way: set HAUS_TLS_CERT_FILE and HAUS_TLS_KEY_FILE, or HAUS_ALLOW_PLAINTEXT=true if something in front ends TLS`,
+  )
+}
+
+function isLoopback(host: string): boolean {
+  return host === 'localhost' || host === '::1' || /^127(\.\d{1,3}){3}$/.test(host)
+}
+
+async function readTls({ certFile, keyFile }: { certFile: string; keyFile: string }) {
+  const read = (file: string): Promise<Buffer> =>
+    readFile(file).catch((cause: unknown) => {
+      throw new HausError('tls_invalid', `the TLS file ${file} cannot be read`, { cause })
+    })
+  return { cert: await read(certFile), key: await read(keyFile) }
+}
+
+/** An address that listens on everything is not one to connect to. */
+function reachableUrl({ host, url }: ListenAddress & { url: string }): string {
+  if (host === '0.0.0.0') return url.replace('0.0.0.0', '127.0.0.1')
+  return host === '::' ? url.replace('[::]', '[::1]') : url
+}
+
+/** Renamed into place, because health checks and scripts read it at any moment. */
+async function writeEndpoints(file: string, endpoints: Record<string, string>): Promise<void> {
+  const temporary = `${file}.new`
+  await writeFile(temporary, `${JSON.stringify(endpoints)}\n`, { mode: 0o600 })
+  await rename(temporary, file)
+}
