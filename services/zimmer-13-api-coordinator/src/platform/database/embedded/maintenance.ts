@@ -11,8 +11,8 @@ import type { Log } from '../database.ts'
 
 /** When to do what. Tests drive it by hand through `every`. */
 export interface MaintenanceSchedule {
-  /** Calls back every `intervalMs` until the returned function is called; must not keep the process alive. */
-  readonly every: (intervalMs: number, callback: () => void) => () => void
+  /** Runs the task every `intervalMs` until the returned function is called; must not keep the process alive. */
+  readonly every: (intervalMs: number, task: () => Promise<void>) => () => void
   readonly checkpointBytes: number
   readonly freezeAge: number
 }
@@ -23,8 +23,8 @@ export interface MaintenanceSchedule {
  * which is 50 days at full load.
  */
 const defaultSchedule: MaintenanceSchedule = {
-  every: (intervalMs, callback) => {
-    const timer = setInterval(callback, intervalMs).unref()
+  every: (intervalMs, task) => {
+    const timer = setInterval(() => void task(), intervalMs).unref()
     return () => clearInterval(timer)
   },
   checkpointBytes: 64 * 1024 * 1024,
@@ -54,7 +54,7 @@ export function startMaintenance(options: {
   let checkpointLsn: string | undefined
   let postponements = 0
 
-  const step = (name: string, work: () => Promise<void>): void => {
+  const step = async (name: string, work: () => Promise<void>): Promise<void> => {
     if (stopped || running) return
     running = work()
       .catch((error: unknown) => {
@@ -63,6 +63,7 @@ export function startMaintenance(options: {
       .finally(() => {
         running = undefined
       })
+    await running
   }
 
   const checkpointWhenDue = async (): Promise<void> => {
@@ -125,7 +126,7 @@ const mostInNeed = `
     from pg_class c
     join pg_namespace n on n.oid = c.relnamespace
     left join pg_stat_all_tables s on s.relid = c.oid
-    where c.relkind in ('r', 'm')
+    where c.relkind in ('r', 'm') and c.relpersistence = 'p'
   ) t
   where due is not null
   order by due = 'freeze' desc, case when due = 'freeze' then age end desc, dead desc nulls last, changed desc nulls last
