@@ -7,6 +7,12 @@ import { example } from './example-values.ts'
 /** 64 KiB holds any key, certificate chain or service-account file met in practice. */
 export const credentialDataMaxBytes = 64 * 1024
 export const credentialKeysMax = 64
+/** Live ones. 200 services with 50 credentials each; their metadata is held in memory, some 10 MB. */
+export const credentialsMax = 10_000
+/** An answer holds all credentials of a service: 16 MiB at the very most. */
+export const credentialsPerServiceMax = 256
+/** Kept of each, so that a credential takes 2 MiB at most; older ones go with the next change. */
+export const credentialVersionsMax = 32
 /** How long a process may hold a credential in memory in the clear. */
 export const cacheTtlSecondsDefault = 30
 export const cacheTtlSecondsMax = 3600
@@ -21,7 +27,7 @@ export const CredentialData = Type.Record(
     additionalProperties: false,
     'x-keys':
       'letters, digits, underscores, dots and hyphens, at most 128, beginning with a letter or underscore',
-    description: 'The secret values; 64 KiB in all.',
+    description: 'The secret values; 64 KiB in all, as JSON.',
   },
 )
 
@@ -92,7 +98,7 @@ export const createCredential = defineOperation({
     { additionalProperties: false },
   ),
   answers: { 201: { description: 'Created, version 1.', schema: Credential } },
-  errors: ['name_taken', 'limit_reached'],
+  errors: ['name_taken', 'limit_reached', 'overloaded'],
   example: {
     body: {
       name: 'orders-database',
@@ -111,6 +117,8 @@ export const listCredentials = defineOperation({
   path: '/api/credentials',
   tag: 'Credentials',
   summary: 'List credentials',
+  description:
+    'Live ones, by name. One that failed its integrity check is left out; the log and the metrics tell of it.',
   effect: 'read',
   permission: 'credentials.manage',
   query: Type.Object(
@@ -132,7 +140,7 @@ export const getCredential = defineOperation({
   permission: 'credentials.manage',
   params: CredentialParams,
   answers: { 200: { description: 'Metadata.', schema: Credential } },
-  errors: ['credential_not_found'],
+  errors: ['credential_not_found', 'integrity_failed'],
   example: { params: { id: example.credentialId }, status: 200, answer: metadataExample },
 })
 
@@ -152,7 +160,7 @@ export const addCredentialVersion = defineOperation({
     { additionalProperties: false },
   ),
   answers: { 201: { description: 'The metadata with the new version.', schema: Credential } },
-  errors: ['credential_not_found', 'version_conflict'],
+  errors: ['credential_not_found', 'version_conflict', 'integrity_failed', 'overloaded'],
   example: {
     params: { id: example.credentialId },
     body: { data: { username: 'orders', password: 'example-password-2' }, cas: 1 },
@@ -183,7 +191,13 @@ export const updateCredential = defineOperation({
     { additionalProperties: false, minProperties: 1 },
   ),
   answers: { 200: { description: 'The metadata as it is now.', schema: Credential } },
-  errors: ['credential_not_found', 'version_conflict'],
+  errors: [
+    'credential_not_found',
+    'version_conflict',
+    'limit_reached',
+    'integrity_failed',
+    'overloaded',
+  ],
   example: {
     params: { id: example.credentialId },
     body: { services: ['orders', 'billing'] },
@@ -238,12 +252,12 @@ export const deleteCredential = defineOperation({
   tag: 'Credentials',
   summary: 'Delete a credential',
   description:
-    'Soft: services lose it at once, the encrypted versions stay for a later restore, and the name is free again. Idempotent.',
+    'Soft: services lose it at once, the encrypted versions stay for a later restore, and the name is free again. Idempotent. Of more than 10,000 deleted ones the longest deleted go for good, and so does at once one that failed its integrity check.',
   effect: 'destructive',
   permission: 'credentials.manage',
   params: CredentialParams,
   answers: { 204: { description: 'Deleted.' } },
-  errors: ['credential_not_found'],
+  errors: ['credential_not_found', 'version_conflict', 'overloaded'],
   example: { params: { id: example.credentialId }, status: 204 },
 })
 
@@ -265,7 +279,7 @@ export const getServiceCredentials = defineOperation({
   tag: 'Credentials',
   summary: 'The credentials of a service, with their values',
   description:
-    'For that service, or an operator. Audited durably before the answer leaves. `If-None-Match` with the last `ETag` answers 304 while nothing has changed.',
+    'For that service, or an operator. Audited durably before the answer leaves. One past its `expiresAt` is left out. `If-None-Match` with the last `ETag` answers 304 while nothing has changed; a 304 carries no values and is not audited.',
   effect: 'read',
   permission: 'credentials.read',
   params: Type.Object({ name: ServiceName }),
@@ -281,7 +295,7 @@ export const getServiceCredentials = defineOperation({
     },
     304: { description: 'Nothing has changed since that `ETag`.' },
   },
-  errors: ['integrity_failed'],
+  errors: ['integrity_failed', 'overloaded'],
   example: {
     as: 'service',
     params: { name: 'orders' },

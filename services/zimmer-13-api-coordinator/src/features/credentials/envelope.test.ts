@@ -1,7 +1,12 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
-import { AuthenticationFailed, Secret, systemRandom, type Key } from '../../platform/crypto/index.ts'
+import {
+  AuthenticationFailed,
+  Secret,
+  systemRandom,
+  type Key,
+} from '../../platform/crypto/index.ts'
 import {
   deriveWrappingKey,
   newKeyEncryptionKey,

@@ -1,0 +1,200 @@
+/** A house of credentials for tests: a real database, a real ledger, captured logs, a clock that tests move. */
+import { Writable } from 'node:stream'
+import type { Kysely } from 'kysely'
+import { migrations } from '../../migrations/index.ts'
+import { systemClock, type Cancel, type Clock } from '../../platform/clock/clock.ts'
+import { Secret, systemRandom, type Key } from '../../platform/crypto/index.ts'
+import type { Database, DatabaseKind } from '../../platform/database/index.ts'
+import type { Caller, RequestContext } from '../../platform/http/caller.ts'
+import { createLedger, type LedgerEvent, type RunningLedger } from '../../platform/ledger/index.ts'
+import { createLog } from '../../platform/log/log.ts'
+import { openTestDatabase, type TestDatabase } from '../../testing/databases.ts'
+import type { Tables } from '../tables.ts'
+import { CredentialView, createCredentials, type Credentials } from './index.ts'
+import type { ManagementLimits } from './service.ts'
+
+export const houseId = '01933b6e-7c00-7000-8000-0000000000aa'
+export const rootKey: Key = new Secret(Buffer.alloc(32, 5))
+
+/** Real time, plus what the test adds to it. Timers fire when the test moves past them. */
+export class MovableClock implements Clock {
+  #aheadMs = 0
+  readonly #timers = new Set<{ atMs: number; task: () => void }>()
+
+  now(): Date {
+    return new Date(systemClock.now().getTime() + this.#aheadMs)
+  }
+
+  monotonicMs(): number {
+    return systemClock.monotonicMs() + this.#aheadMs
+  }
+
+  after(delayMs: number, task: () => void): Cancel {
+    const timer = { atMs: this.monotonicMs() + delayMs, task }
+    this.#timers.add(timer)
+    return () => this.#timers.delete(timer)
+  }
+
+  advance(ms: number): void {
+    this.#aheadMs += ms
+    for (const timer of this.#timers) {
+      if (timer.atMs > this.monotonicMs()) continue
+      this.#timers.delete(timer)
+      timer.task()
+    }
+  }
+}
+
+export interface ProcessOptions {
+  readonly rootKey?: Key
+  readonly cacheMaxBytes?: number
+  readonly limits?: Partial<ManagementLimits>
+  readonly aliases?: Readonly<Record<string, string>>
+}
+
+/** One process of the house: what is in memory, over a database that others may share. */
+export interface TestProcess {
+  readonly credentials: Credentials
+  readonly view: CredentialView
+  readonly ledger: RunningLedger
+  readonly clock: MovableClock
+  /** Each line that was logged. */
+  readonly logged: string[]
+  readonly events: LedgerEvent[]
+  stop(): Promise<void>
+}
+
+export async function startProcess(
+  database: Database<Tables>,
+  options: ProcessOptions = {},
+): Promise<TestProcess> {
+  const { aliases = {}, rootKey: key = rootKey, ...rest } = options
+  const logged: string[] = []
+  const log = createLog({
+    level: 'debug',
+    format: 'json',
+    destination: new Writable({
+      write(chunk, _encoding, done) {
+        logged.push(String(chunk))
+        done()
+      },
+    }),
+  })
+  const clock = new MovableClock()
+  const events: LedgerEvent[] = []
+  const view = new CredentialView({ db: database.db, rootKey: key, houseId, log })
+  const ledger = createLedger<Tables>({
+    database,
+    clock: systemClock,
+    log,
+    writeTimeoutMs: 30_000,
+    projections: [
+      view,
+      { load: async (_db: Kysely<Tables>) => {}, apply: (batch) => void events.push(...batch) },
+    ],
+  })
+  await ledger.start()
+  const credentials = createCredentials({
+    database,
+    ledger,
+    view,
+    rootKey: key,
+    houseId,
+    clock,
+    random: systemRandom,
+    canonicalService: (name) => aliases[name] ?? name,
+    ...rest,
+  })
+  return {
+    credentials,
+    view,
+    ledger,
+    clock,
+    logged,
+    events,
+    async stop() {
+      await ledger.stop(1_000)
+      credentials.close()
+    },
+  }
+}
+
+export interface TestHouse extends TestProcess, AsyncDisposable {
+  readonly database: TestDatabase<Tables>
+  /** Another process over the same database; the house stops it. */
+  another(options?: ProcessOptions): Promise<TestProcess>
+}
+
+export async function openTestHouse(
+  kind: DatabaseKind,
+  options: ProcessOptions = {},
+): Promise<TestHouse> {
+  const database = await openTestDatabase<Tables>(kind, { migrations })
+  const first = await startProcess(database, options)
+  const processes = [first]
+  return {
+    ...first,
+    database,
+    async another(others = options) {
+      const next = await startProcess(database, others)
+      processes.push(next)
+      return next
+    },
+    async [Symbol.asyncDispose]() {
+      for (const each of processes) await each.stop()
+      await database.cleanup()
+    },
+  }
+}
+
+const nobodysCaller = { expiresAtMs: null, revoked: null }
+
+export function operatorDoes(operation: string): RequestContext {
+  const caller: Caller = {
+    kind: 'operator',
+    actor: 'operator',
+    service: null,
+    ...nobodysCaller,
+  }
+  return { caller, operation, requestId: 'request-0001', source: '127.0.0.1' }
+}
+
+export function serviceDoes(service: string, operation: string): RequestContext {
+  const caller: Caller = {
+    kind: 'service',
+    actor: `service:${service}`,
+    service,
+    ...nobodysCaller,
+  }
+  return { caller, operation, requestId: 'request-0002', source: '10.0.0.2' }
+}
+
+export interface AuditRow {
+  readonly actor: string
+  readonly action: string
+  readonly target: string
+  readonly outcome: string
+  readonly code: string | null
+  readonly detail: Record<string, unknown>
+}
+
+export async function auditOfHouse(database: Database<Tables>): Promise<AuditRow[]> {
+  const { rows } = await database.pool.query<AuditRow>(
+    `select actor, action, target, outcome, code, detail from haus.audit
+     where action <> 'createKeyEncryptionKey' order by id`,
+  )
+  return rows
+}
+
+export async function readValues(
+  credentials: Credentials,
+  service: string,
+): Promise<Record<string, { id: string; version: number; data: Record<string, string> }>> {
+  const { body } = await credentials.readFor(
+    service,
+    undefined,
+    serviceDoes(service, 'getServiceCredentials'),
+  )
+  if (!body) throw new Error('the answer has no body')
+  return JSON.parse(body.toString()).credentials
+}
