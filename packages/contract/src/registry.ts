@@ -543,6 +543,7 @@ export const putServiceConfig = defineOperation({
   effect: 'write',
   permission: 'config.write',
   params: serviceParams,
+  bodyLimitBytes: configMaxBytes + 1024,
   body: Type.Object(
     {
       data: Type.Record(Type.String({ pattern: '^[^\\x00-\\x1f\\x7f]{1,128}$' }), Type.Unknown(), {

@@ -119,6 +119,8 @@ const statements = [
     data jsonb not null,
     updated_at timestamptz not null
   )`,
+  // No foreign key to service: both rows come with one entry, whose statements have no order, and
+  // the check would cost a row lock per registration. Services are never deleted.
   `create table haus.instance (
     id uuid primary key,
     service text not null,

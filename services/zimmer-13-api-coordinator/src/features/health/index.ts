@@ -1,0 +1,5 @@
+/** The public face of health: probes, the state machine, the monitor, the health routes. */
+export { createMonitor, type Belief, type Monitor, type Watched } from './monitor.ts'
+export { createProber, type ConnectRules, type Finding, type Prober, type Target } from './probe.ts'
+export { healthRoutes, type HealthReports, type ProcessHealth } from './routes.ts'
+export type { Believed, Evidence } from './state.ts'

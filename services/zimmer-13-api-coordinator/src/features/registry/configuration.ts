@@ -1,0 +1,71 @@
+/** Configuration of services: one small document each, versioned. Not for secrets. */
+import {
+  configMaxBytes,
+  HausError,
+  servicesMax,
+  type BodyOf,
+  type putServiceConfig,
+} from '@haus/contract'
+import type { Clock } from '../../platform/clock/clock.ts'
+import type { RequestContext } from '../../platform/http/caller.ts'
+import { write, type Ledger } from '../../platform/ledger/index.ts'
+import { auditOf } from '../audit/index.ts'
+import { configChanged, type ConfigRecord } from './records.ts'
+import { retryWhenLost } from './refusals.ts'
+import { putConfig } from './store.ts'
+import type { RegistryView } from './view.ts'
+
+export type ConfigRequest = BodyOf<typeof putServiceConfig>
+
+export function createConfiguration(dependencies: {
+  readonly ledger: Ledger
+  readonly view: RegistryView
+  readonly clock: Clock
+}) {
+  const { ledger, view, clock } = dependencies
+
+  return {
+    get: (nameOrAlias: string): ConfigRecord => view.config(view.canonicalService(nameOrAlias)),
+
+    async put(
+      nameOrAlias: string,
+      { data, cas }: ConfigRequest,
+      context: RequestContext,
+    ): Promise<ConfigRecord> {
+      const sizeBytes = Buffer.byteLength(JSON.stringify(data))
+      if (sizeBytes > configMaxBytes) {
+        throw new HausError(
+          'body_too_large',
+          `/data has ${sizeBytes} bytes as JSON, and ${configMaxBytes} are the limit; keep files and tables elsewhere.`,
+          { fields: [{ field: '/data', detail: `must have at most ${configMaxBytes} bytes` }] },
+        )
+      }
+      const service = view.canonicalService(nameOrAlias)
+      return retryWhenLost(`The configuration of "${service}"`, async () => {
+        const { version } = view.config(service)
+        if (cas !== undefined && cas !== version) {
+          throw new HausError(
+            'version_conflict',
+            `cas is ${cas}, and the current version is ${version}; read it, merge, and send cas ${version}.`,
+            { fields: [{ field: '/cas', detail: `the current version is ${version}` }] },
+          )
+        }
+        if (version === 0 && view.configs >= servicesMax) {
+          throw new HausError(
+            'limit_reached',
+            `${servicesMax} services have a configuration, the limit of the house.`,
+          )
+        }
+        const config = { version: version + 1, data }
+        const updatedAt = clock.now().toISOString()
+        await ledger.append({
+          keys: [`config:${service}`],
+          writes: [write(putConfig, { ...config, service, updatedAt })],
+          events: [configChanged(service, config)],
+          audit: auditOf(context, `services/${service}`, { configVersion: config.version }),
+        })
+        return config
+      })
+    },
+  }
+}

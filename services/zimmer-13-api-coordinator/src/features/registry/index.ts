@@ -1,0 +1,7 @@
+/** The public face of the registry. */
+export type { GrantedCredentials, RegistrationCredentials } from './credentials-port.ts'
+export type { InstanceRecord, ServiceRecord } from './records.ts'
+export { createRegistry, type Registry, type RegistryOptions } from './registry.ts'
+export { registryRoutes } from './routes.ts'
+export { createRegistryView } from './view.ts'
+export type { HouseSnapshot, RegistryView, ServiceSnapshot, ViewChange } from './view.ts'

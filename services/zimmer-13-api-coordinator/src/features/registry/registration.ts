@@ -1,0 +1,332 @@
+/**
+ * Registration: a running instance enters the address book, and learns in one answer everything
+ * it needs to begin.
+ *
+ * Nothing is half-written: service, instance, events and audit are one entry, and credentials
+ * leave only after it is durable. The probe runs beside the commit and is waited for briefly; it
+ * tells the owner what is wrong, it never decides whether the registration stands.
+ */
+import {
+  heartbeatIntervalSeconds,
+  HausError,
+  instancesMax,
+  instancesPerServiceMax,
+  leaseTtlSeconds,
+  servicesMax,
+  weightDefault,
+  type BodyOf,
+  type registerInstance,
+} from '@haus/contract'
+import type { Clock } from '../../platform/clock/clock.ts'
+import type { Random } from '../../platform/crypto/random.ts'
+import type { RequestContext } from '../../platform/http/caller.ts'
+import { write, type Ledger } from '../../platform/ledger/index.ts'
+import { auditOf, auditOfRefusal } from '../audit/index.ts'
+import type { Finding, Monitor, Prober } from '../health/index.ts'
+import type { AddressPolicy } from './advertise.ts'
+import type { GrantedCredentials, RegistrationCredentials } from './credentials-port.ts'
+import type { Leases } from './leases.ts'
+import {
+  instanceKey,
+  instanceRegistered,
+  serviceChanged,
+  type ConfigRecord,
+  type InstanceRecord,
+  type ServiceRecord,
+} from './records.ts'
+import { refuseReserved, retryWhenLost } from './refusals.ts'
+import { putInstance, putService } from './store.ts'
+import type { RegistryView, ServiceSnapshot } from './view.ts'
+
+export type RegistrationRequest = BodyOf<typeof registerInstance>
+
+export interface RegistrationAnswer {
+  readonly service: string
+  readonly instanceId: string
+  readonly incarnation: number
+  readonly heartbeatIntervalSeconds: number
+  readonly leaseTtlSeconds: number | null
+  readonly credentials: GrantedCredentials
+  readonly config: ConfigRecord
+  readonly advertise: {
+    readonly state: 'reachable' | 'unreachable' | 'pending'
+    readonly address: string
+    readonly port: number
+    readonly mend?: string
+  }
+  readonly warnings: readonly string[]
+}
+
+export interface RegistrationDependencies {
+  readonly ledger: Ledger
+  readonly view: RegistryView
+  readonly credentials: RegistrationCredentials
+  readonly policy: AddressPolicy
+  readonly prober: Prober
+  readonly monitor: Monitor
+  readonly leases: Leases
+  readonly clock: Clock
+  readonly random: Random
+}
+
+/** Longer would make registration as slow as the slowest service. */
+const firstProbeWaitMs = 1_000
+
+export function createRegistration(
+  dependencies: RegistrationDependencies,
+): (request: RegistrationRequest, context: RequestContext) => Promise<RegistrationAnswer> {
+  const { ledger, view, credentials, policy, prober, monitor, leases, clock, random } = dependencies
+  /** Services whose own row is being written: their instances wait for it instead of competing. */
+  const serviceWrites = new Map<string, Promise<void>>()
+
+  return async function register(request, context) {
+    refuseReserved(request.name, '/name')
+    const name = view.canonicalService(request.name)
+    const operator = context.caller.kind === 'operator'
+    if (!operator && view.canonicalService(context.caller.service ?? '') !== name) {
+      throw new HausError(
+        'forbidden',
+        `This token may not register "${name}", only its own service.`,
+      )
+    }
+    const { port } = request
+    const { source } = context
+    const address = policy.admit({ address: request.address ?? source, port, source, operator })
+    const granted = await grantedTo(name, request.credentialsNeeded ?? null, context)
+    refuseBeyondLimits(name, address, port)
+
+    const { scheme = 'http', healthEndpoint = null } = request
+    const probeStartedMs = clock.monotonicMs()
+    const probing = prober.probe({ address, port, scheme, healthEndpoint })
+    const instance = await retryWhenLost(`"${name}" at ${address}:${port}`, () =>
+      commit(name, address, request, granted, context),
+    )
+    const { id, incarnation } = instance
+    rememberHandedOut(instance, request, granted)
+    void probing?.then((finding) => monitor.reportFinding(id, incarnation, finding))
+    const finding = probing && (await withinMs(probing, firstProbeWaitMs, probeStartedMs))
+    return {
+      service: name,
+      instanceId: id,
+      incarnation,
+      heartbeatIntervalSeconds,
+      leaseTtlSeconds: instance.leased ? leaseTtlSeconds : null,
+      credentials: granted,
+      config: view.config(name),
+      advertise: verdictOf(address, port, finding),
+      warnings: warningsFor(name),
+    }
+  }
+
+  async function grantedTo(
+    name: string,
+    needed: readonly string[] | null,
+    context: RequestContext,
+  ): Promise<GrantedCredentials> {
+    try {
+      return await credentials.grantedTo(name, needed, context)
+    } catch (error) {
+      if (error instanceof HausError && error.code === 'credential_not_granted') {
+        const detail = { credentialsNeeded: needed }
+        await ledger.append({
+          keys: [],
+          writes: [],
+          events: [],
+          audit: auditOfRefusal(context, `services/${name}`, 'denied', error.code, detail),
+        })
+      }
+      throw error
+    }
+  }
+
+  async function commit(
+    name: string,
+    address: string,
+    request: RegistrationRequest,
+    granted: GrantedCredentials,
+    context: RequestContext,
+  ): Promise<InstanceRecord> {
+    for (let busy = serviceWrites.get(name); busy; busy = serviceWrites.get(name)) await busy
+    const known = view.service(name)
+    const service = serviceAfter(name, known, request)
+    const instance = instanceAfter(name, address, request, context)
+    const detail = {
+      instanceId: instance.id,
+      incarnation: instance.incarnation,
+      address,
+      port: instance.port,
+      credentials: Object.keys(granted),
+    }
+    const key = instanceKey(name, address, instance.port)
+    const audit = auditOf(context, `services/${name}`, detail)
+    if (!service) {
+      await ledger.append({
+        keys: [key],
+        writes: [write(putInstance, instance)],
+        events: [instanceRegistered(instance)],
+        audit,
+      })
+      return instance
+    }
+    const appended = ledger.append({
+      keys: [key, `service:${name}`],
+      writes: [write(putService, service), write(putInstance, instance)],
+      events: [serviceChanged(service), instanceRegistered(instance)],
+      audit,
+    })
+    const written = appended
+      .then(
+        () => {},
+        () => {},
+      )
+      .finally(() => serviceWrites.delete(name))
+    serviceWrites.set(name, written)
+    await appended
+    return instance
+  }
+
+  /** The record of the service if it has to change; null: it stands as it is. */
+  function serviceAfter(
+    name: string,
+    known: ServiceSnapshot | undefined,
+    { dependencies, endpoints }: RegistrationRequest,
+  ): ServiceRecord | null {
+    if (!known) {
+      return {
+        name,
+        aliases: [],
+        dependencies: dependencies ?? [],
+        endpoints: endpoints ?? [],
+        revision: 1,
+        createdAt: clock.now().toISOString(),
+      }
+    }
+    const { record } = known
+    const same =
+      (dependencies === undefined || sameJson(dependencies, record.dependencies)) &&
+      (endpoints === undefined || sameJson(endpoints, record.endpoints))
+    if (same) return null
+    return {
+      ...record,
+      dependencies: dependencies ?? record.dependencies,
+      endpoints: endpoints ?? record.endpoints,
+      revision: record.revision + 1,
+    }
+  }
+
+  function instanceAfter(
+    name: string,
+    address: string,
+    request: RegistrationRequest,
+    context: RequestContext,
+  ): InstanceRecord {
+    const before = view.instanceAt(name, address, request.port)
+    const now = clock.now().toISOString()
+    return {
+      id: before?.id ?? random.id(),
+      service: name,
+      incarnation: (before?.incarnation ?? 0) + 1,
+      revision: (before?.revision ?? 0) + 1,
+      version: request.version,
+      address,
+      port: request.port,
+      scheme: request.scheme ?? 'http',
+      healthEndpoint: request.healthEndpoint ?? null,
+      state: 'pending',
+      reason: null,
+      // What an operator has set outlives a restart, unless the instance says otherwise.
+      weight: request.weight ?? before?.weight ?? weightDefault,
+      zone: request.zone ?? null,
+      tags: request.tags ?? [],
+      metadata: request.metadata ?? {},
+      leased: context.caller.kind === 'service',
+      // Draining ends with the process that drained; maintenance is the operator's to end.
+      draining: false,
+      maintenance: before?.maintenance ?? false,
+      registeredAt: now,
+      stateChangedAt: now,
+    }
+  }
+
+  function refuseBeyondLimits(name: string, address: string, port: number): void {
+    if (view.instanceAt(name, address, port)) return
+    const { services, instances } = view.counts
+    const known = view.service(name)
+    if (!known && services >= servicesMax) {
+      throw limitReached(
+        `The house has ${servicesMax} services, its limit; "${name}" would be one more.`,
+      )
+    }
+    if (known && known.instances.length >= instancesPerServiceMax) {
+      throw limitReached(
+        `"${name}" has ${instancesPerServiceMax} instances, the limit; deregister those that are gone.`,
+      )
+    }
+    if (instances >= instancesMax) {
+      throw limitReached(
+        `The house has ${instancesMax} instances, its limit; deregister those that are gone.`,
+      )
+    }
+  }
+
+  /** So that the first heartbeat is answered with what has changed, and not with everything. */
+  function rememberHandedOut(
+    { id, incarnation }: InstanceRecord,
+    { credentialsNeeded }: RegistrationRequest,
+    granted: GrantedCredentials,
+  ): void {
+    const lease = leases.get(id)
+    if (lease?.incarnation !== incarnation) return
+    const versions: Record<string, number> = {}
+    for (const [name, { version }] of Object.entries(granted)) versions[name] = version
+    lease.adopted = versions
+    lease.needed = credentialsNeeded ? new Set(credentialsNeeded) : null
+    lease.configVersion = view.config(view.instance(id)?.service ?? '').version
+  }
+
+  function withinMs<T>(promise: Promise<T>, waitMs: number, sinceMs: number): Promise<T | null> {
+    return new Promise((resolve) => {
+      const leftMs = Math.max(0, sinceMs + waitMs - clock.monotonicMs())
+      const cancel = clock.after(leftMs, () => resolve(null))
+      void promise.then((value) => {
+        cancel()
+        resolve(value)
+      })
+    })
+  }
+
+  function warningsFor(name: string): string[] {
+    const dependencies = view.service(name)?.record.dependencies ?? []
+    if (dependencies.length === 0) return []
+    return [
+      ...dependencies
+        .filter((dependency) => !view.service(dependency))
+        .map((dependency) => `dependency "${dependency}" has never registered`),
+      ...view.cycles(name).map((cycle) => `dependency cycle: ${[...cycle, name].join(' -> ')}`),
+    ]
+  }
+}
+
+function limitReached(detail: string): HausError {
+  return new HausError('limit_reached', detail)
+}
+
+function sameJson(one: unknown, other: unknown): boolean {
+  return JSON.stringify(one) === JSON.stringify(other)
+}
+
+function verdictOf(
+  address: string,
+  port: number,
+  finding: Finding | null,
+): RegistrationAnswer['advertise'] {
+  if (!finding) return { state: 'pending', address, port }
+  const reachable = finding.kind === 'passed' || finding.kind === 'ailing'
+  if (reachable) return { state: 'reachable', address, port }
+  return {
+    state: 'unreachable',
+    address,
+    port,
+    ...(finding.mend === null ? {} : { mend: finding.mend }),
+  }
+}

@@ -1,0 +1,219 @@
+/** Services as they are shown, and their aliases. A service sees itself and what it depends on. */
+import {
+  HausError,
+  type BodyOf,
+  type InstanceState,
+  type ServiceHealth,
+  type updateService,
+} from '@haus/contract'
+import type { RequestContext } from '../../platform/http/caller.ts'
+import { write, type Ledger } from '../../platform/ledger/index.ts'
+import { auditOf } from '../audit/index.ts'
+import type { Monitor } from '../health/index.ts'
+import { serving } from './balancer.ts'
+import { cursorAfter, nameOf } from './name-cursor.ts'
+import { serviceChanged, shownState, urlOf, type InstanceRecord } from './records.ts'
+import { refuseReserved, retryWhenLost, serviceNotFound } from './refusals.ts'
+import { serviceHealth, worstHealth } from './service-health.ts'
+import { putAliases } from './store.ts'
+import type { RegistryView, ServiceSnapshot } from './view.ts'
+
+export interface PageRequest {
+  readonly limit?: number
+  readonly cursor?: string
+}
+
+export interface Page<T> {
+  readonly items: readonly T[]
+  readonly nextCursor: string | null
+}
+
+export type AliasesRequest = BodyOf<typeof updateService>
+
+const pageDefault = 100
+
+export function createServices(dependencies: {
+  readonly ledger: Ledger
+  readonly view: RegistryView
+  readonly monitor: Monitor
+}) {
+  const { ledger, view, monitor } = dependencies
+
+  function stateOf(instance: InstanceRecord): InstanceState {
+    return shownState(instance, monitor.belief(instance.id)?.state ?? instance.state)
+  }
+
+  function healthOf(service: ServiceSnapshot): ServiceHealth {
+    return serviceHealth(service.instances.map(stateOf))
+  }
+
+  function showInstance(instance: InstanceRecord) {
+    const belief = monitor.belief(instance.id)
+    const flagged = instance.draining || instance.maintenance
+    return {
+      ...instance,
+      url: urlOf(instance),
+      state: stateOf(instance),
+      reason: belief ? belief.reason : instance.reason,
+      stateChangedAt: belief && !flagged ? belief.since : instance.stateChangedAt,
+    }
+  }
+
+  function showSummary(service: ServiceSnapshot) {
+    const { record, instances, index } = service
+    const usable = serving(
+      instances.map((instance) => ({
+        state: stateOf(instance),
+        weight: instance.weight,
+        vital: noLoad,
+      })),
+    )
+    return {
+      name: record.name,
+      aliases: record.aliases,
+      health: healthOf(service),
+      instances: instances.length,
+      usable: usable.length,
+      dependencies: record.dependencies,
+      tags: [...new Set(instances.flatMap(({ tags }) => tags))].sort(),
+      index,
+    }
+  }
+
+  function showDetail(service: ServiceSnapshot) {
+    const { record, instances, index } = service
+    return {
+      name: record.name,
+      aliases: record.aliases,
+      health: healthOf(service),
+      dependencies: record.dependencies,
+      dependents: view.dependents(record.name),
+      cycles: view.cycles(record.name),
+      endpoints: record.endpoints,
+      configVersion: view.config(record.name).version,
+      instances: instances.map(showInstance),
+      index,
+    }
+  }
+
+  function showHealth(service: ServiceSnapshot) {
+    const { record, instances } = service
+    return {
+      service: record.name,
+      health: healthOf(service),
+      instances: instances.map((instance) => {
+        const { id, address, port, state, reason, stateChangedAt } = showInstance(instance)
+        const observation = monitor.observation(id)
+        const { latencyMs = null, checkedAt = null } = observation ?? {}
+        return { id, address, port, state, reason, stateChangedAt, latencyMs, checkedAt }
+      }),
+    }
+  }
+
+  /** By name. What a service may see is a handful; an operator's page is cut out of the sorted names. */
+  function page<T>(
+    { limit = pageDefault, cursor }: PageRequest,
+    { caller }: RequestContext,
+    show: (service: ServiceSnapshot) => T,
+  ): Page<T> {
+    const after = nameOf(cursor)
+    const names =
+      caller.kind === 'service' ? [...view.seenBy(caller.service ?? '')].sort() : view.names()
+    const items: T[] = []
+    let last = ''
+    for (let place = firstAfter(names, after); place < names.length; place++) {
+      const service = view.service(names[place] ?? '')
+      if (!service) continue
+      if (items.length === limit) return { items, nextCursor: cursorAfter(last) }
+      last = service.record.name
+      items.push(show(service))
+    }
+    return { items, nextCursor: null }
+  }
+
+  function seen(nameOrAlias: string, { caller }: RequestContext): ServiceSnapshot {
+    const name = view.canonicalService(nameOrAlias)
+    if (caller.kind === 'service' && !view.seenBy(caller.service ?? '').has(name)) {
+      throw new HausError(
+        'forbidden',
+        `"${caller.service ?? ''}" sees itself and what it depends on; "${name}" is neither. Name it in the dependencies of the registration.`,
+      )
+    }
+    const service = view.service(name)
+    if (!service) throw serviceNotFound(nameOrAlias)
+    return service
+  }
+
+  function refuseTaken(name: string, aliases: readonly string[]): void {
+    for (const [place, alias] of aliases.entries()) {
+      const field = `/aliases/${place}`
+      refuseReserved(alias, field)
+      const holder = view.service(alias)?.record.name
+      if (alias !== name && (holder === undefined || holder === name)) continue
+      const detail =
+        alias === name
+          ? `"${alias}" is the name of the service itself; leave it out`
+          : `"${alias}" already leads to "${holder ?? ''}"`
+      throw new HausError('name_taken', `${detail}.`, { fields: [{ field, detail }] })
+    }
+  }
+
+  return {
+    list: (request: PageRequest, context: RequestContext) => page(request, context, showSummary),
+
+    get: (nameOrAlias: string, context: RequestContext) => showDetail(seen(nameOrAlias, context)),
+
+    showInstance,
+
+    setAliases(nameOrAlias: string, { aliases }: AliasesRequest, context: RequestContext) {
+      return retryWhenLost(`Service "${nameOrAlias}"`, async () => {
+        const known = view.service(nameOrAlias)
+        if (!known) throw serviceNotFound(nameOrAlias)
+        const { record } = known
+        const { name } = record
+        refuseTaken(name, aliases)
+        const next = { ...record, aliases, revision: record.revision + 1 }
+        await ledger.append({
+          keys: [name, ...aliases].map((taken) => `service:${taken}`),
+          writes: [write(putAliases, next)],
+          events: [serviceChanged(next)],
+          audit: auditOf(context, `services/${name}`, { aliases }),
+        })
+        return showDetail(view.service(name) ?? known)
+      })
+    },
+
+    houseHealth() {
+      const services = { healthy: 0, degraded: 0, offline: 0, unknown: 0 }
+      const healths: ServiceHealth[] = []
+      for (const name of view.names()) {
+        const service = view.service(name)
+        // A service that has no instance any more is not ill, it has moved out.
+        if (!service || service.instances.length === 0) continue
+        const health = healthOf(service)
+        healths.push(health)
+        services[health] += 1
+      }
+      return { status: worstHealth(healths), services }
+    },
+
+    servicesHealth: (request: PageRequest, context: RequestContext) =>
+      page(request, context, showHealth),
+
+    serviceHealth: (nameOrAlias: string, context: RequestContext) =>
+      showHealth(seen(nameOrAlias, context)),
+  }
+}
+
+const noLoad = { load: 0 }
+
+function firstAfter(names: readonly string[], after: string): number {
+  let low = 0
+  let high = names.length
+  while (low < high) {
+    const middle = (low + high) >>> 1
+    if ((names[middle] ?? '') <= after) low = middle + 1
+    else high = middle
+  }
+  return low
+}
