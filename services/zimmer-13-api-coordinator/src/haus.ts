@@ -7,7 +7,13 @@ import path from 'node:path'
 import { catalogue, HausError } from '@haus/contract'
 import type { Config } from './config/load.ts'
 import { auditOfRefusal, auditRoutes } from './features/audit/index.ts'
+import {
+  createCredentials,
+  CredentialView,
+  credentialRoutes,
+} from './features/credentials/index.ts'
 import { createEventBus, createEvents, eventRoutes } from './features/events/index.ts'
+import { healthRoutes } from './features/health/index.ts'
 import {
   createIdentity,
   createIdentityView,
@@ -15,13 +21,14 @@ import {
   openHouse,
   operatorTokenFile,
 } from './features/identity/index.ts'
-import { createRegistryView } from './features/registry/view.ts'
+import { createRegistry, createRegistryView, registryRoutes } from './features/registry/index.ts'
 import type { Tables } from './features/tables.ts'
 import { migrations } from './migrations/index.ts'
 import { systemClock, type Clock } from './platform/clock/clock.ts'
 import { systemRandom, type Random } from './platform/crypto/index.ts'
 import { migrate, openDatabase } from './platform/database/index.ts'
-import { createHttpServer, createRoutes, type ListenAddress } from './platform/http/index.ts'
+import { createHttpServer, createRoutes, type Listening } from './platform/http/index.ts'
+import { measureEventLoopLag } from './platform/clock/event-loop-lag.ts'
 import { createLedger } from './platform/ledger/index.ts'
 import type { LedgerTables } from './platform/ledger/table.ts'
 import type { Log } from './platform/log/log.ts'
@@ -65,6 +72,9 @@ export function createHaus(config: Config, options: HausOptions): Haus {
   /** What has been started, in order; closing undoes it from the end. */
   const undo: ((deadlineMs: number) => Promise<void>)[] = []
   let stopping: Promise<void> | undefined
+  let readiness: 'starting' | 'ready' | 'draining' = 'starting'
+  const startedAtMs = clock.monotonicMs()
+  const eventLoopLag = measureEventLoopLag(clock)
 
   async function start(): Promise<Opened> {
     refusePlaintext(config)
@@ -90,13 +100,19 @@ export function createHaus(config: Config, options: HausOptions): Haus {
     const registryView = createRegistryView()
     const canonicalService = (name: string): string => registryView.canonicalService(name)
     const identityView = createIdentityView({ house, db: database.db, log })
+    const credentialView = new CredentialView({
+      db: database.db,
+      rootKey: house.rootKey,
+      houseId: house.houseId,
+      log,
+    })
     const bus = createEventBus()
     const ledger = createLedger<Tables>({
       database,
       clock,
       log,
       // The bus is last: what watchers are told, every view already knows.
-      projections: [registryView, identityView, bus],
+      projections: [registryView, identityView, credentialView, bus],
     })
     const identity = await createIdentity({
       house,
@@ -107,6 +123,34 @@ export function createHaus(config: Config, options: HausOptions): Haus {
       log,
       dataDir: config.dataDir,
       resolveService: canonicalService,
+    })
+    const credentials = createCredentials({
+      database,
+      ledger,
+      view: credentialView,
+      rootKey: house.rootKey,
+      houseId: house.houseId,
+      clock,
+      random,
+      canonicalService,
+    })
+    let listening: Listening | undefined
+    const registry = createRegistry({
+      database,
+      ledger,
+      view: registryView,
+      credentials: {
+        async grantedTo(service, names, context) {
+          const granted = await credentials.grantedTo(service, names ?? undefined, context)
+          return granted.credentials
+        },
+        versionsOf: (service) => new Map(Object.entries(credentials.versionsOf(service))),
+      },
+      clock,
+      random,
+      log,
+      advertiseAllow: config.advertiseAllow,
+      ownListeners: () => (listening ? [{ address: listening.host, port: listening.port }] : []),
     })
     const events = createEvents({
       bus,
@@ -135,14 +179,36 @@ export function createHaus(config: Config, options: HausOptions): Haus {
     identityRoutes(routes, identity)
     eventRoutes(routes, events)
     auditRoutes(routes, database.db as unknown as Kysely<LedgerTables>)
+    credentialRoutes(routes, credentials)
+    registryRoutes(routes, registry)
+    healthRoutes(routes, registry, {
+      readiness: () => readiness,
+      ledger: () => ledger.status(),
+      version,
+      startedAt: clock.now(),
+      databaseKind: database.kind,
+      uptimeSeconds: () => Math.floor((clock.monotonicMs() - startedAtMs) / 1_000),
+      memoryBytes: options.memoryBytes,
+      eventLoopLagMs: () => eventLoopLag.p99Ms(),
+      streams: () => events.streams,
+      integrityFailures: () =>
+        identity.status().integrityFailures + credentials.status().integrityFailures,
+    })
     routes.finish({ missing: catalogue.map((operation) => operation.id) })
 
     await ledger.start()
-    undo.push(() => ledger.stop(storageStopMs))
+    undo.push(async () => {
+      await ledger.stop(storageStopMs)
+      credentials.close()
+    })
     await identity.start()
     if (options.renewOperatorToken) await identity.renewOperatorToken()
 
-    const listening = await server.listen(config.apiAddr)
+    await registry.start()
+    undo.push(() => registry.stop())
+
+    listening = await server.listen(config.apiAddr)
+    readiness = 'ready'
     const endpointsFile = path.join(config.dataDir, 'endpoints.json')
     undo.push(async (deadlineMs) => {
       await rm(endpointsFile, { force: true })
@@ -162,6 +228,8 @@ export function createHaus(config: Config, options: HausOptions): Haus {
   }
 
   async function stop(deadlineMs: number): Promise<void> {
+    readiness = 'draining'
+    eventLoopLag.stop()
     const requestsMs = Math.max(0, deadlineMs - 2 * storageStopMs)
     for (let step = undo.pop(); step; step = undo.pop()) {
       await step(requestsMs).catch((err: unknown) =>
@@ -197,7 +265,7 @@ async function readTls({ certFile, keyFile }: { certFile: string; keyFile: strin
 }
 
 /** An address that listens on everything is not one to connect to. */
-function reachableUrl({ host, url }: ListenAddress & { url: string }): string {
+function reachableUrl({ host, url }: Listening): string {
   if (host === '0.0.0.0') return url.replace('0.0.0.0', '127.0.0.1')
   return host === '::' ? url.replace('[::]', '[::1]') : url
 }

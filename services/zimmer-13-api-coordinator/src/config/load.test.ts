@@ -113,6 +113,6 @@ test('a named configuration file that is not there is an error, and so is one th
   const cwd = folder(t, { 'broken.yaml': 'a: [', 'list.yaml': '- a' })
   for (const configFile of ['absent.yaml', 'broken.yaml', 'list.yaml']) {
     const [mistake] = mistakesOf(() => loadConfig({ env: {}, cwd, configFile }))
-    assert.ok(mistake?.includes(configFile), mistake)
+    assert.ok(mistake?.includes(configFile), `told: ${mistake}`)
   }
 })

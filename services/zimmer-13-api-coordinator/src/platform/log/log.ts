@@ -5,14 +5,20 @@ import { pino, type Logger } from 'pino'
 export type Log = Logger
 export type LogLevel = 'error' | 'warn' | 'info' | 'debug' | 'silent'
 
-export interface LogOptions {
-  readonly level: LogLevel
-  /** `json` for programs, `lines` for a person at a terminal. */
-  readonly format: 'json' | 'lines'
-  readonly destination: NodeJS.WritableStream
+interface Writer {
+  write(text: string): unknown
 }
 
-export function createLog({ level, format, destination }: LogOptions): Log {
+export interface LogOptions {
+  readonly level: LogLevel
+  /** `json` for programs (the default), `lines` for a person at a terminal. */
+  readonly format?: 'json' | 'lines'
+  /** Standard output by default. */
+  readonly destination?: Writer
+}
+
+export function createLog(options: LogOptions): Log {
+  const { level, format = 'json', destination = pino.destination(1) } = options
   return pino(
     {
       level,
@@ -25,7 +31,7 @@ export function createLog({ level, format, destination }: LogOptions): Log {
 }
 
 /** One readable line per record; a stack follows an error, since a person will want it. */
-function linesTo(destination: NodeJS.WritableStream): Writable {
+function linesTo(destination: Writer): Writable {
   return new Writable({
     write(chunk: Buffer, _encoding, done) {
       destination.write(lineOf(JSON.parse(chunk.toString('utf8'))))
