@@ -28,8 +28,9 @@ const singletons = new Set([
   'transfer-encoding',
   'upgrade',
 ])
-/** Their lengths: most headers are passed by without lower-casing the name. */
-const singletonLengths = new Set([...singletons].map((name) => name.length))
+/** Their lengths: most headers are passed by without a look at the name. */
+const singletonLengths = [...singletons].map((name) => name.length)
+const lengthMatters = Array.from({ length: 32 }, (_, length) => singletonLengths.includes(length))
 
 export interface AdmissionRefusal {
   readonly error: HausError
@@ -77,7 +78,7 @@ function headFault(request: IncomingMessage): HausError | null {
   let seen: string[] | null = null
   for (let place = 0; place < raw.length; place += 2) {
     const given = raw[place] ?? ''
-    if (!singletonLengths.has(given.length)) continue
+    if (lengthMatters[given.length] !== true) continue
     const name = given.toLowerCase()
     if (!singletons.has(name)) continue
     if (seen === null) seen = [name]

@@ -15,6 +15,7 @@ import type { Random } from '../crypto/random.ts'
 import type { Log } from '../log/log.ts'
 import { asHausError, describeError, problemOf, tokenErrorOf } from './problem.ts'
 import type { Refusal } from './problem.ts'
+import { createRequestIds } from './request-ids.ts'
 
 export interface Exchange {
   readonly request: IncomingMessage
@@ -68,14 +69,12 @@ export interface StreamedAnswer {
   readonly headers?: Readonly<Record<string, string>> | undefined
 }
 
-/** What a caller may choose as its own request id: short, and nothing that a log or a header could trip over. */
-const requestIdPattern = /^[A-Za-z0-9][A-Za-z0-9._-]{7,63}$/
-
 /** An unread body up to this size is read and dropped to keep the connection; beyond it, closing is cheaper. */
 const discardMaxBytes = 64 * 1024
 
 export function createExchanges(options: ExchangeOptions): Exchanges {
-  const { log, clock, random, onRequestDone } = options
+  const { log, clock, onRequestDone } = options
+  const requestId = createRequestIds(options.random)
   const streams = new Set<Readable>()
   let draining = false
 
@@ -118,12 +117,11 @@ export function createExchanges(options: ExchangeOptions): Exchanges {
 
   return {
     begin(request, response, operation) {
-      const given = request.headers['x-request-id']
       return {
         request,
         response,
         operation,
-        requestId: typeof given === 'string' && requestIdPattern.test(given) ? given : random.id(),
+        requestId: requestId(request.headers['x-request-id']),
         startedMs: clock.monotonicMs(),
       }
     },
