@@ -8,11 +8,12 @@
  */
 import { fork } from 'node:child_process'
 import path from 'node:path'
+import { LatencyHistogram, type HistogramSnapshot } from './generator/latency-histogram.ts'
 import type { FromGenerator, Plan, PlanResult } from './generator/plan.ts'
 
 export { acknowledgedNumbers } from './generator/run-plan.ts'
 export { loopbackAddress } from './generator/render-request.ts'
-export { LatencyHistogram } from './generator/latency-histogram.ts'
+export { LatencyHistogram }
 export type { Plan, PlanResult, RequestTemplate } from './generator/plan.ts'
 
 export interface LoadEvents {
@@ -22,6 +23,25 @@ export interface LoadEvents {
   /** About once a second. */
   readonly onProgress?: (answered: number, failed: number) => void
   readonly signal?: AbortSignal
+}
+
+/** A result for a file that people read: quantiles instead of buckets, no list of numbers. */
+export function summaryOf(result: PlanResult): Readonly<Record<string, unknown>> {
+  const { latency, lateness, acknowledged: _, ...rest } = result
+  return { ...rest, latency: quantilesOf(latency), lateness: quantilesOf(lateness) }
+}
+
+function quantilesOf(snapshot: HistogramSnapshot) {
+  const histogram = LatencyHistogram.from(snapshot)
+  return {
+    count: histogram.count,
+    meanMs: Number(histogram.meanMs.toFixed(3)),
+    p50Ms: histogram.quantileMs(0.5),
+    p90Ms: histogram.quantileMs(0.9),
+    p99Ms: histogram.quantileMs(0.99),
+    p999Ms: histogram.quantileMs(0.999),
+    maxMs: histogram.maxMs,
+  }
 }
 
 /** Beyond what the plan itself allows: starting a process on a busy machine. */
