@@ -113,10 +113,14 @@ export async function createAccessTokens(options: {
 }
 
 function readClaims(payload: JWTPayload, audience: Audience): VerifiedToken {
-  const { sub, exp, aud, client_id: clientId } = payload
+  const { sub, exp, aud, iat, jti, client_id: clientId } = payload
+  // jose has checked that all are there; the types of some are left to us.
   if (
     typeof clientId !== 'string' ||
-    !sub?.startsWith(subjectPrefix) ||
+    typeof jti !== 'string' ||
+    iat === undefined ||
+    typeof sub !== 'string' ||
+    !sub.startsWith(subjectPrefix) ||
     exp === undefined ||
     aud !== audience
   ) {
