@@ -13,6 +13,13 @@ export type DatabaseKind = 'embedded' | 'postgres'
 /** The schema every table of Haus lives in. Raw SQL names it; Kysely adds it by itself. */
 export const hausSchema = 'haus'
 
+/*
+ * Time limits. On PostgreSQL a statement ends after 15 s and a forgotten transaction after 10 s, on
+ * the server; a server that says nothing at all is given up by the driver after 75 s. On PGlite
+ * nothing can end a statement, and whoever waits behind it waits on: page every read. There a wait
+ * for the connection ends after 10 s.
+ */
+
 /** The part of a pino logger that this folder uses. */
 export interface Log {
   debug(fields: object, message: string): void

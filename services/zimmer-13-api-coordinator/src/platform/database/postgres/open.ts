@@ -27,8 +27,8 @@ const retryMs = 1_000
 const connectionTimeoutMs = 5_000
 /** No statement of Haus comes near it; a runaway one must not hold locks for longer. */
 const statementTimeoutMs = 15_000
-/** For a server that went silent: the statement timeout would have answered before. */
-const queryTimeoutMs = 20_000
+/** For a server that went silent: every statement timeout, migrations' included, answers before. */
+const queryTimeoutMs = 75_000
 /** A stalled process must not hold the ledger's row against the other replicas. */
 const idleInTransactionTimeoutMs = 10_000
 const closeTimeoutMs = 2_500
@@ -41,6 +41,7 @@ export async function openPostgres<Tables>(
   const target = parseUrl(options.url)
   await waitForServer(target, log, options.startTimeoutMs ?? defaultStartTimeoutMs)
 
+  const clients = new Set<pg.PoolClient>()
   const openPool = (name: string, settings: pg.PoolConfig): pg.Pool => {
     const pool = new pg.Pool({
       ...target.config,
@@ -51,6 +52,8 @@ export async function openPostgres<Tables>(
     })
     // Without a listener a lost idle connection would end the process. The pool replaces it.
     pool.on('error', (error) => log.warn({ err: error, pool: name }, 'database connection lost'))
+    pool.on('connect', (client) => clients.add(client))
+    pool.on('remove', (client) => clients.delete(client))
     return pool
   }
   const pool = openPool('general', { max: generalConnections, idleTimeoutMillis: 60_000 })
@@ -65,6 +68,8 @@ export async function openPostgres<Tables>(
     })
     await Promise.race([Promise.all([listener.close(), pool.end(), ledgerPool.end()]), deadline])
     clearTimeout(timer)
+    // Held by somebody who never lets go: left open, they would keep the process from ending.
+    for (const client of clients) client.end().catch(() => {})
   }
   return {
     kind: 'postgres',
@@ -142,29 +147,36 @@ async function inspectServer(target: Target): Promise<void> {
   client.on('error', () => {})
   try {
     await client.connect()
-    const { rows } = await client.query<{ version: string; encoding: string; standby: boolean }>(
+    const { rows } = await client.query<ServerFacts>(
       `select current_setting('server_version') as version,
          current_setting('server_encoding') as encoding,
          pg_is_in_recovery() as standby`,
     )
     const server = rows[0]
     if (!server) throw new Error('the server answered without a row')
-    const refuse = (reason: string): HausError =>
-      new HausError('database_incompatible', `PostgreSQL at ${target.address} ${reason}`)
-    if (Number.parseInt(server.version, 10) < minimumMajor) {
-      throw refuse(
-        `is version ${server.version}: upgrade it to PostgreSQL ${minimumMajor} or newer`,
-      )
-    }
-    if (server.encoding !== 'UTF8') {
-      throw refuse(`stores text as ${server.encoding}: create the database with encoding UTF8`)
-    }
-    if (server.standby)
-      throw refuse('is a read-only standby: point HAUS_DATABASE_URL at the primary')
+    refuseUnfit(server, target.address)
   } finally {
     // Not awaited: a connection that never came up has nothing to say goodbye to.
     client.end().catch(() => {})
   }
+}
+
+export interface ServerFacts {
+  readonly version: string
+  readonly encoding: string
+  readonly standby: boolean
+}
+
+export function refuseUnfit(server: ServerFacts, address: string): void {
+  const refuse = (reason: string): HausError =>
+    new HausError('database_incompatible', `PostgreSQL at ${address} ${reason}`)
+  if (Number.parseInt(server.version, 10) < minimumMajor) {
+    throw refuse(`is version ${server.version}: upgrade it to PostgreSQL ${minimumMajor} or newer`)
+  }
+  if (server.encoding !== 'UTF8') {
+    throw refuse(`stores text as ${server.encoding}: create the database with encoding UTF8`)
+  }
+  if (server.standby) throw refuse('is a read-only standby: point HAUS_DATABASE_URL at the primary')
 }
 
 /** Worth another try: nobody listens yet, the name is not known yet, the server is starting or full. */
