@@ -4,6 +4,7 @@
  */
 import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import path from 'node:path'
+import { generateConfiguration } from './generate-configuration.ts'
 
 export type GeneratedFile = {
   /** Relative to the root of the repository. */
@@ -17,7 +18,9 @@ export type Generator = {
   readonly generate: () => Promise<readonly GeneratedFile[]>
 }
 
-const generators: readonly Generator[] = []
+const generators: readonly Generator[] = [
+  { name: 'configuration', generate: async () => [generateConfiguration()] },
+]
 
 const root = path.resolve(import.meta.dirname, '..')
 const check = process.argv.includes('--check')
