@@ -147,6 +147,12 @@ export function createRegistration(
     context: RequestContext,
   ): Promise<InstanceRecord> {
     for (let busy = serviceWrites.get(name); busy; busy = serviceWrites.get(name)) await busy
+    if (view.canonicalService(name) !== name) {
+      throw new HausError(
+        'version_conflict',
+        `"${name}" has just become an alias of "${view.canonicalService(name)}"; register again.`,
+      )
+    }
     const known = view.service(name)
     const service = serviceAfter(name, known, request)
     const instance = instanceAfter(name, address, request, context)

@@ -1,0 +1,591 @@
+import assert from 'node:assert/strict'
+import { createServer, type Server } from 'node:http'
+import net from 'node:net'
+import { test } from 'node:test'
+import { HausError, type ErrorCode } from '@haus/contract'
+import { migrations } from '../../migrations/index.ts'
+import { systemClock } from '../../platform/clock/clock.ts'
+import { systemRandom } from '../../platform/crypto/random.ts'
+import type { RequestContext } from '../../platform/http/caller.ts'
+import { createLedger, type RunningLedger } from '../../platform/ledger/index.ts'
+import type { Log } from '../../platform/log/log.ts'
+import {
+  databaseKinds,
+  needsDatabase,
+  openTestDatabase,
+  silentLog,
+  type TestDatabase,
+} from '../../testing/databases.ts'
+import { ManualClock } from '../../testing/manual-clock.ts'
+import { until } from '../../testing/until.ts'
+import type { Tables } from '../tables.ts'
+import type { GrantedCredentials, RegistrationCredentials } from './credentials-port.ts'
+import { createRegistry, type Registry } from './registry.ts'
+import { createRegistryView, type RegistryView } from './view.ts'
+
+const log = silentLog as Log
+
+interface TestHouse extends AsyncDisposable {
+  readonly registry: Registry
+  readonly view: RegistryView
+  readonly ledger: RunningLedger
+  readonly clock: ManualClock
+  readonly database: TestDatabase<Tables>
+  readonly grants: Map<string, Map<string, number>>
+  /** The process ends without a word and starts again on the same data. */
+  restart(): Promise<TestHouse>
+}
+
+/** The ledger runs on real time, leases and probes on a clock that the test moves. */
+async function openHouse(database: TestDatabase<Tables>): Promise<TestHouse> {
+  const clock = new ManualClock()
+  const view = createRegistryView()
+  const grants = new Map<string, Map<string, number>>()
+  const ledger = createLedger<Tables>({
+    database,
+    clock: systemClock,
+    log,
+    projections: [view],
+    writeTimeoutMs: 30_000,
+  })
+  const registry = createRegistry({
+    database,
+    ledger,
+    view,
+    credentials: credentialsFrom(grants),
+    clock,
+    random: systemRandom,
+    log,
+    advertiseAllow: [],
+    ownListeners: () => [{ address: '127.0.0.1', port: 8000 }],
+  })
+  await ledger.start()
+  await registry.start()
+  let stopped: Promise<void> | undefined
+  const stopOnce = (): Promise<void> => (stopped ??= stop())
+  const stop = async (): Promise<void> => {
+    await registry.stop()
+    await ledger.stop(1_000)
+    assert.equal(clock.pending, 0, 'a stopped registry leaves no timer')
+  }
+  return {
+    registry,
+    view,
+    ledger,
+    clock,
+    database,
+    grants,
+    async restart() {
+      await stopOnce()
+      return openHouse(database)
+    },
+    [Symbol.asyncDispose]: stopOnce,
+  }
+}
+
+function credentialsFrom(
+  grants: ReadonlyMap<string, Map<string, number>>,
+): RegistrationCredentials {
+  const versionsOf = (service: string): Map<string, number> => grants.get(service) ?? new Map()
+  return {
+    versionsOf,
+    grantedTo(service, names) {
+      const granted = versionsOf(service)
+      const found: Record<string, GrantedCredentials[string]> = {}
+      for (const name of names ?? granted.keys()) {
+        const version = granted.get(name)
+        if (version === undefined) {
+          throw new HausError('credential_not_granted', `"${name}" is not granted to "${service}".`)
+        }
+        const id = '01933b6e-7c00-7000-8000-000000000002'
+        found[name] = { id, version, data: { password: `of ${name}` }, expiresAt: null }
+      }
+      return found
+    },
+  }
+}
+
+function as(service: string | null, operation = 'registerInstance'): RequestContext {
+  return {
+    caller: {
+      kind: service === null ? 'operator' : 'service',
+      actor: service === null ? 'operator' : `service:${service}`,
+      service,
+      expiresAtMs: null,
+      revoked: null,
+    },
+    operation,
+    requestId: '01933b6e-7c00-7000-8000-000000000004',
+    source: '127.0.0.1',
+  }
+}
+
+interface Zimmer extends AsyncDisposable {
+  readonly port: number
+  readonly server: Server
+  /** What `/up` answers. */
+  status: number
+  readonly seen: { readonly url: string; readonly agent: string | undefined }[]
+  /** As `kill -9` would: the port refuses at once. */
+  die(): Promise<void>
+}
+
+async function openZimmer(port = 0): Promise<Zimmer> {
+  const seen: Zimmer['seen'] = []
+  const server = createServer((request, response) => {
+    seen.push({ url: request.url ?? '', agent: request.headers['user-agent'] })
+    response.statusCode = zimmer.status
+    response.end('up')
+  })
+  await new Promise<void>((resolve) => server.listen(port, '127.0.0.1', resolve))
+  const die = (): Promise<void> =>
+    new Promise((resolve) => {
+      server.close(() => resolve())
+      server.closeAllConnections()
+    })
+  const { port: bound } = server.address() as net.AddressInfo
+  const zimmer: Zimmer = { port: bound, server, status: 200, seen, die, [Symbol.asyncDispose]: die }
+  return zimmer
+}
+
+const registration = (name: string, port: number) => ({
+  name,
+  port,
+  version: '1.0.0',
+  healthEndpoint: '/up',
+})
+
+function discovered(house: TestHouse, service: string) {
+  return JSON.parse(house.registry.discover({ service }).toString()) as {
+    address: string | null
+    port: number | null
+    health: string
+    instances: { id: string; port: number; health: string }[]
+  }
+}
+
+async function refusedWith(code: ErrorCode, run: () => unknown): Promise<HausError> {
+  try {
+    await run()
+  } catch (error) {
+    assert(error instanceof HausError, String(error))
+    assert.equal(error.code, code, error.message)
+    return error
+  }
+  return assert.fail(`not refused with ${code}`)
+}
+
+for (const kind of databaseKinds) {
+  // One database for all of them: opening one costs more than a promise does.
+  test(`${kind}: the registry`, needsDatabase(kind), async (suite) => {
+    await using database = await openTestDatabase<Tables>(kind, { migrations })
+    const promise = (name: string, keep: (house: TestHouse) => Promise<void>): Promise<void> =>
+      suite.test(name, async () => {
+        await database.pool.query(
+          'truncate haus.service, haus.instance, haus.service_config, haus.audit',
+        )
+        await using house = await openHouse(database)
+        await keep(house)
+      })
+    await promise(
+      'a registration answers with lease, credentials, config and verdict, and is in the database',
+      async (house) => {
+        await using zimmer = await openZimmer()
+        house.grants.set('orders', new Map([['orders-database', 3]]))
+        await house.registry.putConfig('orders', { data: { pageSize: 50 } }, as(null))
+        const answer = await house.registry.register(
+          registration('orders', zimmer.port),
+          as('orders'),
+        )
+        assert.equal(answer.incarnation, 1)
+        assert.equal(answer.leaseTtlSeconds, 30)
+        assert.deepEqual(answer.config, { version: 1, data: { pageSize: 50 } })
+        assert.equal(answer.credentials['orders-database']?.version, 3)
+        const { advertise } = answer
+        assert.deepEqual(advertise, { state: 'reachable', address: '127.0.0.1', port: zimmer.port })
+        assert.deepEqual(zimmer.seen, [{ url: '/up', agent: 'haus' }])
+        // The probe has passed: discovery says so at once, and the record follows.
+        assert.equal(discovered(house, 'orders').health, 'healthy')
+        await until('the state is written', async () => {
+          const row = await house.database.db
+            .selectFrom('instance')
+            .select(['state', 'incarnation'])
+            .executeTakeFirst()
+          return row?.state === 'healthy' && row.incarnation === 1
+        })
+        const audits = await house.database.db
+          .selectFrom('audit')
+          .select(['actor', 'action', 'target', 'detail'])
+          .where('action', '=', 'registerInstance')
+          .where('actor', '=', 'service:orders')
+          .execute()
+        assert.deepEqual(audits[0]?.detail['credentials'], ['orders-database'])
+        assert(!JSON.stringify(audits).includes('of orders-database'), 'no value in the audit')
+      },
+    )
+
+    await promise(
+      'the same service, address and port is the same instance, and the start before it cannot speak',
+      async (house) => {
+        await using zimmer = await openZimmer()
+        const request = registration('orders', zimmer.port)
+        const first = await house.registry.register(request, as('orders'))
+        const second = await house.registry.register(request, as('orders'))
+        assert.equal(second.instanceId, first.instanceId)
+        assert.equal(second.incarnation, 2)
+        const { instanceId: id } = first
+        const error = await refusedWith('stale_incarnation', () =>
+          house.registry.heartbeat('orders', id, { incarnation: 1 }),
+        )
+        assert.equal(error.status, 409)
+        assert.equal(house.registry.heartbeat('orders', id, { incarnation: 2 }).state, 'healthy')
+        await refusedWith('instance_not_found', () =>
+          house.registry.heartbeat('orders', id, { incarnation: 3 }),
+        )
+        // A late shutdown of the first start leaves the second alone.
+        await house.registry.deregister('orders', id, 1, as('orders'))
+        assert.equal(house.view.instance(id)?.incarnation, 2)
+        await house.registry.deregister('orders', id, 2, as('orders'))
+        assert.equal(house.view.instance(id), undefined)
+        await house.registry.deregister('orders', id, 2, as('orders'))
+        await house.registry.deregister('nobody', id, undefined, as(null))
+        await refusedWith('instance_not_found', () =>
+          house.registry.heartbeat('orders', id, { incarnation: 2 }),
+        )
+      },
+    )
+
+    await promise(
+      'starts of one instance that register at once get one incarnation each',
+      async (house) => {
+        await using zimmer = await openZimmer()
+        const request = registration('orders', zimmer.port)
+        const answers = await Promise.all(
+          Array.from({ length: 4 }, () => house.registry.register(request, as('orders'))),
+        )
+        assert.deepEqual(answers.map(({ incarnation }) => incarnation).sort(), [1, 2, 3, 4])
+        assert.equal(new Set(answers.map(({ instanceId }) => instanceId)).size, 1)
+        const row = await house.database.db.selectFrom('instance').selectAll().executeTakeFirst()
+        assert.equal(row?.incarnation, 4)
+      },
+    )
+
+    await promise(
+      'a credential that is missing refuses the registration, names it, and nothing is written but the refusal',
+      async (house) => {
+        house.grants.set('orders', new Map([['orders-database', 1]]))
+        const credentialsNeeded = ['orders-database', 'payment-key']
+        const request = { ...registration('orders', 9), credentialsNeeded }
+        const error = await refusedWith('credential_not_granted', () =>
+          house.registry.register(request, as('orders')),
+        )
+        assert.match(error.message, /payment-key/)
+        assert.deepEqual(house.view.counts, { services: 0, instances: 0 })
+        const audits = await house.database.db.selectFrom('audit').selectAll().execute()
+        assert.deepEqual(
+          audits.map(({ outcome, code }) => [outcome, code]),
+          [['denied', 'credential_not_granted']],
+        )
+      },
+    )
+
+    await promise(
+      'a dead instance leaves discovery within a second of the first evidence, and returns when it answers',
+      async (house) => {
+        await using stays = await openZimmer()
+        const dies = await openZimmer()
+        await house.registry.register(registration('orders', stays.port), as('orders'))
+        const victim = await house.registry.register(
+          registration('orders', dies.port),
+          as('orders'),
+        )
+        assert.equal(discovered(house, 'orders').instances.length, 2)
+        await dies.die()
+        const { instanceId: id, incarnation } = victim
+        const reason = 'connection refused'
+        house.registry.report(id, incarnation, { kind: 'doubted', reason })
+        // Withheld at once, since a sibling can serve.
+        assert.deepEqual(
+          discovered(house, 'orders').instances.map(({ port }) => port),
+          [stays.port],
+        )
+        const startedMs = house.clock.monotonicMs()
+        await until('it is offline', () => {
+          house.clock.advance(10)
+          return house.registry
+            .serviceHealth('orders', as(null))
+            .instances.some(({ id: other, state }) => other === id && state === 'offline')
+        })
+        assert(house.clock.monotonicMs() - startedMs >= 600, 'not before its third probe')
+        await until('it is on record', () => house.view.instance(id)?.state === 'offline')
+        assert.equal(house.view.instance(id)?.reason, reason)
+
+        await using back = await openZimmer(dies.port)
+        await until('it is back', () => {
+          house.clock.advance(100)
+          return discovered(house, 'orders').instances.length === 2
+        })
+        assert(back.seen.length >= 2, 'two successes bring it back')
+      },
+    )
+
+    await promise(
+      'an expired lease with a passing probe keeps the instance; one with nobody behind it goes',
+      async (house) => {
+        await using alive = await openZimmer()
+        const dead = await openZimmer()
+        const kept = await house.registry.register(registration('orders', alive.port), as('orders'))
+        const gone = await house.registry.register(registration('orders', dead.port), as('orders'))
+        await dead.die()
+        for (let second = 0; second < 29; second++) house.clock.advance(1_000)
+        const states = () =>
+          new Map(
+            house.registry
+              .serviceHealth('orders', as(null))
+              .instances.map(({ id, state }) => [id, state]),
+          )
+        assert.equal(states().get(gone.instanceId), 'healthy', 'its lease still runs')
+        await until('the dead one is offline, the living one is not', () => {
+          house.clock.advance(50)
+          return (
+            states().get(gone.instanceId) === 'offline' &&
+            states().get(kept.instanceId) === 'healthy'
+          )
+        })
+        assert(house.clock.monotonicMs() < 40_000)
+        assert.deepEqual(
+          discovered(house, 'orders').instances.map(({ id }) => id),
+          [kept.instanceId],
+        )
+      },
+    )
+
+    await promise(
+      'after a restart everything acknowledged is there, and every lease has a fresh term',
+      async (house) => {
+        await using zimmer = await openZimmer()
+        const request = { ...registration('orders', zimmer.port), tags: ['a'], zone: 'north' }
+        const { instanceId: id } = await house.registry.register(request, as('orders'))
+        await until('the state is written', () => house.view.instance(id)?.state === 'healthy')
+        await house.registry.setAliases('orders', { aliases: ['zimmer-21'] }, as(null))
+        const before = house.registry.getService('orders', as(null))
+        await using again = await house.restart()
+        assert.deepEqual(again.registry.getService('zimmer-21', as(null)), before)
+        await zimmer.die()
+        for (let second = 0; second < 28; second++) again.clock.advance(1_000)
+        assert.equal(discovered(again, 'orders').health, 'healthy')
+        assert.equal(again.registry.heartbeat('orders', id, { incarnation: 1 }).state, 'healthy')
+      },
+    )
+
+    await promise(
+      'while writes fail a dead instance leaves discovery all the same, and the record follows when they are back',
+      async (house) => {
+        const dies = await openZimmer()
+        const request = registration('orders', dies.port)
+        const { instanceId: id } = await house.registry.register(request, as('orders'))
+        await until('the state is written', () => house.view.instance(id)?.state === 'healthy')
+        // Every write of a state fails, as with a full disk; reads go on.
+        await house.database.pool.query('alter table haus.instance rename to instance_away')
+        await dies.die()
+        house.registry.report(id, 1, { kind: 'doubted', reason: 'connection refused' })
+        await until('discovery knows', () => {
+          house.clock.advance(10)
+          return discovered(house, 'orders').address === null
+        })
+        assert.notEqual(house.view.instance(id)?.state, 'offline', 'nothing is pretended')
+        await house.database.pool.query('alter table haus.instance_away rename to instance')
+        await until('the record follows', () => {
+          house.clock.advance(100)
+          return house.view.instance(id)?.state === 'offline'
+        })
+      },
+    )
+
+    await promise(
+      'weight, draining and maintenance; what an operator set outlives a new start',
+      async (house) => {
+        await using zimmer = await openZimmer()
+        const request = registration('orders', zimmer.port)
+        const { instanceId: id } = await house.registry.register(request, as('orders'))
+        const change = (body: object) => house.registry.updateInstance('orders', id, body, as(null))
+        assert.equal((await change({ weight: 50 })).weight, 50)
+        assert.equal((await change({ draining: true })).state, 'draining')
+        assert.equal(discovered(house, 'orders').address, null)
+        assert.equal((await change({ maintenance: true })).state, 'maintenance')
+        await zimmer.die()
+        house.registry.report(id, 1, { kind: 'doubted', reason: 'connection refused' })
+        for (let second = 0; second < 60; second++) house.clock.advance(1_000)
+        const again = await house.registry.register(request, as('orders'))
+        const shown = house.registry.getService('orders', as('orders')).instances[0]
+        assert.deepEqual(
+          [shown?.state, shown?.weight, shown?.draining, again.incarnation],
+          ['maintenance', 50, false, 2],
+        )
+        await using back = await openZimmer(zimmer.port)
+        assert.equal((await change({ maintenance: false })).state, 'pending')
+        await until('it is seen working', () => {
+          house.clock.advance(100)
+          return discovered(house, 'orders').health === 'healthy'
+        })
+        assert(back.seen.length > 0)
+        await refusedWith('instance_not_found', () =>
+          house.registry.updateInstance('orders', '0'.repeat(36), { weight: 1 }, as(null)),
+        )
+      },
+    )
+
+    await promise(
+      'a service sees itself and its dependencies, page by page; an operator sees all',
+      async (house) => {
+        const closed = { version: '1.0.0', port: 9 }
+        await house.registry.register({ ...closed, name: 'stock' }, as('stock'))
+        await house.registry.register({ ...closed, name: 'secret' }, as('secret'))
+        await house.registry.setAliases('stock', { aliases: ['zimmer-stock'] }, as(null))
+        const { warnings } = await house.registry.register(
+          { ...closed, name: 'orders', dependencies: ['zimmer-stock', 'unknown'] },
+          as('orders'),
+        )
+        assert.deepEqual(warnings, ['dependency "unknown" has never registered'])
+        const cycle = await house.registry.register(
+          { ...closed, name: 'stock', dependencies: ['orders'] },
+          as('stock'),
+        )
+        assert.deepEqual(cycle.warnings, ['dependency cycle: stock -> orders -> stock'])
+        const names = (page: { items: readonly { name: string }[] }) =>
+          page.items.map(({ name }) => name)
+        assert.deepEqual(names(house.registry.listServices({}, as('orders'))), ['orders', 'stock'])
+        const first = house.registry.listServices({ limit: 2 }, as(null))
+        assert.deepEqual(names(first), ['orders', 'secret'])
+        const cursor = first.nextCursor ?? ''
+        const second = house.registry.listServices({ limit: 2, cursor }, as(null))
+        assert.deepEqual([names(second), second.nextCursor], [['stock'], null])
+        await refusedWith('invalid_request', () =>
+          house.registry.listServices({ cursor: 'guess' }, as(null)),
+        )
+        await refusedWith('forbidden', () => house.registry.getService('secret', as('orders')))
+        await refusedWith('service_not_found', () => house.registry.getService('nobody', as(null)))
+        const { dependents } = house.registry.getService('stock', as(null))
+        assert.deepEqual(dependents, ['orders'])
+      },
+    )
+
+    await promise(
+      'an alias is unique among names and aliases, also when two are set at once',
+      async (house) => {
+        const closed = { version: '1.0.0', port: 9 }
+        await house.registry.register({ ...closed, name: 'orders' }, as('orders'))
+        await house.registry.register({ ...closed, name: 'stock' }, as('stock'))
+        const outcomes = await Promise.allSettled([
+          house.registry.setAliases('orders', { aliases: ['twin'] }, as(null)),
+          house.registry.setAliases('stock', { aliases: ['twin'] }, as(null)),
+          house.registry.register({ ...closed, name: 'twin' }, as('twin')),
+        ])
+        const stood = outcomes.filter(({ status }) => status === 'fulfilled')
+        assert.equal(stood.length, 1, JSON.stringify(outcomes))
+        await refusedWith('name_taken', () =>
+          house.registry.setAliases('orders', { aliases: ['stock'] }, as(null)),
+        )
+        await refusedWith('name_taken', () =>
+          house.registry.setAliases('orders', { aliases: ['orders'] }, as(null)),
+        )
+        await refusedWith('invalid_request', () =>
+          house.registry.setAliases('orders', { aliases: ['gateway'] }, as(null)),
+        )
+        await refusedWith('invalid_request', () =>
+          house.registry.register({ ...closed, name: 'metrics' }, as(null)),
+        )
+        // An alias is valid wherever the name is, also for the service's own registration.
+        await house.registry.setAliases('orders', { aliases: ['other'] }, as(null))
+        const answer = await house.registry.register({ ...closed, name: 'other' }, as('orders'))
+        assert.equal(answer.service, 'orders')
+        assert.equal(discovered(house, 'other').instances.length, 1)
+        await refusedWith('forbidden', () =>
+          house.registry.register({ ...closed, name: 'other' }, as('stock')),
+        )
+      },
+    )
+
+    await promise(
+      'a configuration has versions, a compare-and-set that lost says which, and heartbeats tell',
+      async (house) => {
+        const { registry } = house
+        assert.deepEqual(registry.getConfig('orders'), { version: 0, data: {} })
+        const { instanceId: id } = await registry.register(registration('orders', 9), as('orders'))
+        await registry.putConfig('orders', { data: { a: 1 }, cas: 0 }, as(null))
+        const error = await refusedWith('version_conflict', () =>
+          registry.putConfig('orders', { data: { a: 2 }, cas: 0 }, as(null)),
+        )
+        assert.match(error.message, /current version is 1/)
+        const { changed } = registry.heartbeat('orders', id, { incarnation: 1 })
+        assert.equal(changed.configVersion, 1)
+        const { changed: after } = registry.heartbeat('orders', id, {
+          incarnation: 1,
+          configVersion: 1,
+        })
+        assert.equal(after.configVersion, null)
+        await refusedWith('body_too_large', () =>
+          registry.putConfig('orders', { data: { big: 'x'.repeat(65_536) } }, as(null)),
+        )
+        const versions = await Promise.all(
+          [1, 2, 3].map((a) => registry.putConfig('orders', { data: { a } }, as(null))),
+        )
+        assert.deepEqual(versions.map(({ version }) => version).sort(), [2, 3, 4])
+      },
+    )
+
+    await promise(
+      'a heartbeat answers with credentials that changed, came and went, and with nothing when nothing did',
+      async (house) => {
+        const granted = new Map([
+          ['database', 1],
+          ['queue', 1],
+        ])
+        house.grants.set('orders', granted)
+        const { instanceId: id } = await house.registry.register(
+          registration('orders', 9),
+          as('orders'),
+        )
+        const beat = (adopted?: Record<string, number>) =>
+          house.registry.heartbeat('orders', id, {
+            incarnation: 1,
+            ...(adopted === undefined ? {} : { adopted }),
+          }).changed.credentials
+        assert.deepEqual(beat(), {})
+        granted.set('database', 2)
+        granted.set('mail', 1)
+        granted.delete('queue')
+        assert.deepEqual(beat(), { database: 2, mail: 1, queue: null })
+        assert.deepEqual(beat({ database: 2, mail: 1 }), {})
+      },
+    )
+
+    await promise(
+      "an operator's registration has no lease, and an offline instance with one is forgotten after a day",
+      async (house) => {
+        const request = { name: 'orders', version: '1.0.0', port: 9 }
+        const host = { ...request, address: '127.0.0.9' }
+        const byHand = await house.registry.register(host, as(null))
+        assert.equal(byHand.leaseTtlSeconds, null)
+        const own = await house.registry.register(request, as('orders'))
+        const stateOf = (id: string) => house.view.instance(id)?.state
+        await until('both are offline', () => {
+          house.clock.advance(1_000)
+          return stateOf(own.instanceId) === 'offline' && stateOf(byHand.instanceId) === 'offline'
+        })
+        house.clock.advance(23 * 3_600_000)
+        assert(house.view.instance(own.instanceId))
+        await until('it is forgotten', () => {
+          house.clock.advance(60_000)
+          return house.view.instance(own.instanceId) === undefined
+        })
+        assert(house.view.instance(byHand.instanceId), 'nobody would register it again')
+        await house.registry.deleteService('orders', as(null))
+        assert.equal(house.view.instance(byHand.instanceId), undefined)
+        assert.equal(discovered(house, 'orders').address, null)
+        await house.registry.deleteService('orders', as(null))
+        await refusedWith('service_not_found', () => house.registry.deleteService('x', as(null)))
+      },
+    )
+  })
+}
