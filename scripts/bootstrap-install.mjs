@@ -157,20 +157,29 @@ async function runNpm(root, npmArgs, lock, onTerminal) {
   ]) {
     process.on(signal, () => stop(128 + Number(number)))
   }
-  // npm ends the shell between us and it with a signal, and nobody tells us.
-  const parent = process.ppid
-  const orphanWatch = setInterval(() => process.ppid !== parent && stop(143), orphanCheckMs)
+  const stopWatching = whenOrphaned(() => stop(143))
 
   return new Promise((resolve) => {
     child.on('error', (error) => {
-      clearInterval(orphanWatch)
+      stopWatching()
       resolve({ exitCode: 127, output: `${output}${error.message}\n`, interruptedBy })
     })
     child.on('close', (exitCode) => {
-      clearInterval(orphanWatch)
+      stopWatching()
       resolve({ exitCode, output, interruptedBy })
     })
   })
+}
+
+/**
+ * npm passes a signal on to the shell between us and it; when that dies, nobody tells us.
+ * @param {() => void} then
+ */
+function whenOrphaned(then) {
+  const parent = process.ppid
+  const watch = setInterval(() => process.ppid !== parent && then(), orphanCheckMs)
+  watch.unref()
+  return () => clearInterval(watch)
 }
 
 /** The npm that runs this script, on the Node it runs on; ours may be about to be replaced. */
@@ -254,10 +263,14 @@ async function takeLock(root) {
   const name = `haus-install-${dev}-${ino}`
   const address = process.platform === 'linux' ? `\0${name}` : path.join(tmpdir(), `${name}.sock`)
   const deadline = Date.now() + lockTimeoutMs
+  const stopWatching = whenOrphaned(() => process.exit(143))
   let told = false
   while (true) {
     const lock = await listen(address)
-    if (lock !== undefined) return lock
+    if (lock !== undefined) {
+      stopWatching()
+      return lock
+    }
     if (Date.now() > deadline) {
       throw new Refusal(
         'Another installation in this folder does not end: stop that npm process, then try again.',
@@ -273,7 +286,14 @@ async function takeLock(root) {
 
 /** @param {string} address @returns {Promise<Lock | undefined>} */
 function listen(address) {
-  const server = createServer()
+  /** @type {Set<import('node:net').Socket>} */
+  const waiting = new Set()
+  const server = createServer((socket) => {
+    // Held open until the lock is free; that it closes is all a waiting one wants to know.
+    waiting.add(socket)
+    socket.on('error', () => {})
+    socket.on('close', () => waiting.delete(socket))
+  })
   return new Promise((resolve, reject) => {
     server.once('error', (/** @type {NodeJS.ErrnoException} */ error) => {
       if (error.code === 'EADDRINUSE') resolve(undefined)
@@ -284,7 +304,10 @@ function listen(address) {
       const fd = Reflect.get(server, '_handle')?.fd
       resolve({
         fd: typeof fd === 'number' && fd >= 0 ? fd : undefined,
-        close: () => server.close(),
+        close: () => {
+          server.close()
+          for (const socket of waiting) socket.destroy()
+        },
       })
     })
     server.unref()
