@@ -49,8 +49,11 @@ export function createAdmission(
       return { error: new HausError('invalid_path', target), pathless: true }
     }
     const { host } = request.headers
-    // Only HTTP/1.0 may come without; no browser speaks it, so there is no name to rebind.
-    if (host === undefined) return null
+    if (host === undefined) {
+      // HTTP/1.0 may come without: load balancers probe so, and no browser speaks it.
+      if (request.httpVersion === '1.0') return null
+      return { error: headerError('host', 'is required'), pathless: true }
+    }
     const verdict = checkHost(host)
     if (verdict === 'own') return null
     return {

@@ -8,7 +8,7 @@
 export const targetMaxChars = 4096
 
 /** Most paths, in one look: plain segments, no empty ones, no percent-encoding. */
-const plainPath = /^\/$|^(?:\/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+\/?$/
+const plainPath = /^\/$|^(?:\/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+$/
 
 /** Null when the target (path and query as on the wire) is plain; else what is wrong with it. */
 export function targetFault(target: string): string | null {
@@ -26,6 +26,7 @@ function pathFault(path: string): string | null {
     return 'Send the path alone, beginning with one slash: a full URL, or `*`, is not taken.'
   }
   if (path.includes('//')) return 'Write each slash of the path once.'
+  if (path.endsWith('/') && path !== '/') return 'Leave out the slash at the end of the path.'
   if (path.includes('\\')) return 'Use slashes in the path, not backslashes.'
   if (path.includes('#')) return 'Leave the fragment (from `#` on) out of the path.'
   // A matrix parameter: some readers cut it off before they route.

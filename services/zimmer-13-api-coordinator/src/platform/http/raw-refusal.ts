@@ -2,15 +2,13 @@
  * A refusal where there is no response object: the parser gave up, or the client asked for a
  * tunnel. The problem document is written to the socket by hand, and the connection ends.
  */
-import { STATUS_CODES } from 'node:http'
+import { ServerResponse, STATUS_CODES } from 'node:http'
 import type { Duplex } from 'node:stream'
 import { HausError } from '@haus/contract'
 import { problemOf } from './problem.ts'
 
 export function refuseOnSocket(socket: Duplex, thrown: Error, requestId: string): void {
-  // An answer may be on its way already; bytes after it would be taken for the next one.
-  const answering = '_httpMessage' in socket && socket._httpMessage != null
-  if (!socket.writable || answering || codeOf(thrown) === 'ECONNRESET') {
+  if (!socket.writable || answerIsComing(socket) || codeOf(thrown) === 'ECONNRESET') {
     socket.destroy()
     return
   }
@@ -43,6 +41,16 @@ function parserError(error: Error): HausError {
     default:
       return new HausError('invalid_request', 'The bytes are not a valid HTTP/1.1 request.')
   }
+}
+
+/**
+ * A request that has arrived whole has an answer on its way: a refusal of the bytes after it would
+ * be taken for that answer. (Node keeps the response under way in `_httpMessage`.)
+ */
+function answerIsComing(socket: Duplex): boolean {
+  const response: unknown = '_httpMessage' in socket ? socket._httpMessage : null
+  if (!(response instanceof ServerResponse)) return false
+  return response.headersSent || response.req.complete
 }
 
 function codeOf(error: Error): unknown {

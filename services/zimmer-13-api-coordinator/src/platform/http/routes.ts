@@ -229,7 +229,8 @@ export function createRoutes(server: HttpServer, options: RoutesOptions): Routes
         throw new Error(`${operation.id} declares no schema for its answer ${status}`)
       } else {
         // Compiled from the declared schema: a property that is not declared does not get out.
-        const body = String(reply.code(status).serialize(answer.body))
+        const body: unknown = reply.code(status).serialize(answer.body)
+        if (typeof body !== 'string') throw new Error(`${operation.id} was not serialised as text`)
         exchanges.answer(exchange, { status, contentType: jsonType, body, headers })
       }
     }

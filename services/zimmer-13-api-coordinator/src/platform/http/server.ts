@@ -5,7 +5,6 @@
 import { createServer } from 'node:http'
 import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import { createServer as createTlsServer } from 'node:https'
-import type { Duplex } from 'node:stream'
 import fastify from 'fastify'
 import type { FastifyInstance } from 'fastify'
 import { HausError } from '@haus/contract'
@@ -92,6 +91,7 @@ export function createHttpServer(options: HttpServerOptions): HttpServer {
     // Ids are made by the exchange, once, and only where they are sent.
     genReqId: () => '',
     return503OnClosing: false,
+    clientErrorHandler: (error, socket) => refuseOnSocket(socket, error, options.random.id()),
     exposeHeadRoutes: false,
     routerOptions: {
       // Too long a parameter is for the schema to refuse, by name.
@@ -131,10 +131,6 @@ export function createHttpServer(options: HttpServerOptions): HttpServer {
     exchanges.refuse(exchange, error, pathless ? 'pathless' : 'problem')
   }
 
-  const onSocketError = (error: Error, socket: Duplex): void => {
-    refuseOnSocket(socket, error, options.random.id())
-  }
-  server.on('clientError', onSocketError)
   server.on('connect', (_request, socket) => {
     const error = new HausError('method_not_allowed', 'CONNECT is not taken: this is no proxy.')
     refuseOnSocket(socket, error, options.random.id())
@@ -184,7 +180,8 @@ function createListener(tls: HttpServerOptions['tls'], limits: HttpLimits): Serv
     keepAliveTimeout: limits.keepAliveTimeoutMs,
     maxHeaderSize: limits.headerMaxBytes,
     insecureHTTPParser: false,
-    requireHostHeader: true,
+    // `admission.ts` asks for it, with a problem document.
+    requireHostHeader: false,
   }
   const server: Server =
     tls === undefined
