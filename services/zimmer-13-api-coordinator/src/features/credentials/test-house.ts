@@ -1,12 +1,18 @@
 /** A house of credentials for tests: a real database, a real ledger, captured logs, a clock that tests move. */
 import { Writable } from 'node:stream'
+import { after } from 'node:test'
 import type { Kysely } from 'kysely'
 import { migrations } from '../../migrations/index.ts'
 import { systemClock, type Cancel, type Clock } from '../../platform/clock/clock.ts'
 import { Secret, systemRandom, type Key } from '../../platform/crypto/index.ts'
 import type { Database, DatabaseKind } from '../../platform/database/index.ts'
 import type { Caller, RequestContext } from '../../platform/http/caller.ts'
-import { createLedger, type LedgerEvent, type RunningLedger } from '../../platform/ledger/index.ts'
+import {
+  createLedger,
+  type Entry,
+  type LedgerEvent,
+  type RunningLedger,
+} from '../../platform/ledger/index.ts'
 import { createLog } from '../../platform/log/log.ts'
 import { openTestDatabase, type TestDatabase } from '../../testing/databases.ts'
 import type { Tables } from '../tables.ts'
@@ -50,6 +56,8 @@ export interface ProcessOptions {
   readonly cacheMaxBytes?: number
   readonly limits?: Partial<ManagementLimits>
   readonly aliases?: Readonly<Record<string, string>>
+  /** Runs before each entry is appended: what happens meanwhile, in a test's hands. */
+  readonly beforeAppend?: (entry: Entry) => Promise<void>
 }
 
 /** One process of the house: what is in memory, over a database that others may share. */
@@ -68,7 +76,7 @@ export async function startProcess(
   database: Database<Tables>,
   options: ProcessOptions = {},
 ): Promise<TestProcess> {
-  const { aliases = {}, rootKey: key = rootKey, ...rest } = options
+  const { aliases = {}, rootKey: key = rootKey, beforeAppend, ...rest } = options
   const logged: string[] = []
   const log = createLog({
     level: 'debug',
@@ -96,7 +104,15 @@ export async function startProcess(
   await ledger.start()
   const credentials = createCredentials({
     database,
-    ledger,
+    ledger: beforeAppend
+      ? {
+          ...ledger,
+          append: async (entry) => {
+            await beforeAppend(entry)
+            return ledger.append(entry)
+          },
+        }
+      : ledger,
     view,
     rootKey: key,
     houseId,
@@ -125,24 +141,49 @@ export interface TestHouse extends TestProcess, AsyncDisposable {
   another(options?: ProcessOptions): Promise<TestProcess>
 }
 
+/**
+ * One database per kind and test file: opening the embedded one takes longer than most tests, and
+ * the tests of a file run one after the other. Each house starts with empty tables.
+ */
+const shared = new Map<DatabaseKind, Promise<TestDatabase<Tables>>>()
+after(async () => {
+  for (const database of shared.values()) await (await database).cleanup()
+})
+
+const emptyTables = `
+  drop table if exists haus.kept;
+  truncate haus.credential, haus.credential_version, haus.credential_grant,
+    haus.key_encryption_key, haus.audit, haus.ledger_event;
+  update haus.ledger_head set last_event = 0, last_audit = 0`
+
+export interface HouseOptions extends ProcessOptions {
+  /** For tests that take the database away. */
+  readonly ownDatabase?: boolean
+}
+
 export async function openTestHouse(
   kind: DatabaseKind,
-  options: ProcessOptions = {},
+  options: HouseOptions = {},
 ): Promise<TestHouse> {
-  const database = await openTestDatabase<Tables>(kind, { migrations })
-  const first = await startProcess(database, options)
+  const { ownDatabase = false, ...processOptions } = options
+  const open = (): Promise<TestDatabase<Tables>> => openTestDatabase<Tables>(kind, { migrations })
+  const opening = ownDatabase ? open() : (shared.get(kind) ?? open())
+  if (!ownDatabase) shared.set(kind, opening)
+  const database = await opening
+  await database.pool.query(emptyTables)
+  const first = await startProcess(database, processOptions)
   const processes = [first]
   return {
     ...first,
     database,
-    async another(others = options) {
+    async another(others = processOptions) {
       const next = await startProcess(database, others)
       processes.push(next)
       return next
     },
     async [Symbol.asyncDispose]() {
       for (const each of processes) await each.stop()
-      await database.cleanup()
+      if (ownDatabase) await database.cleanup()
     },
   }
 }
