@@ -40,6 +40,7 @@ export function recordLog(): { log: Log; records: LogRecord[] } {
 export interface TestIdentity extends AsyncDisposable {
   readonly database: TestDatabase<Tables>
   readonly clock: ManualClock
+  readonly log: Log
   readonly records: LogRecord[]
   readonly house: House
   readonly view: IdentityView
@@ -90,6 +91,7 @@ export async function openTestIdentity(
   return {
     database,
     clock,
+    log,
     records,
     house,
     view,

@@ -42,10 +42,12 @@ export async function serviceKeysById(
   return found
 }
 
-/** There is one; more can only be a stranger's, and so many are enough to report. */
+/**
+ * There is one. More are a stranger's, and a hundred of them are enough to report; if they push the
+ * true one off the page, he has shut the operator out, which he could do by deleting it too.
+ */
 const operatorTokensMax = 100
 
-/** Newest first, so that a stranger's old rows cannot push the true one off the page: its id is a UUIDv7. */
 export async function allOperatorTokens(db: Kysely<Tables>): Promise<Stored<OperatorTokenRow>[]> {
   const rows = await db
     .selectFrom('operator_token')
