@@ -109,7 +109,7 @@ async function pack(directory: string): Promise<Buffer> {
       isFolder: entry.isDirectory(),
     }))
     .filter(({ name }) => name !== 'postmaster.pid')
-    .sort((a, b) => (a.name < b.name ? -1 : 1))
+    .toSorted((a, b) => (a.name < b.name ? -1 : 1))
   const blocks: Buffer[] = []
   for (const { name, isFolder } of paths) {
     const content = isFolder ? undefined : await fs.readFile(path.join(directory, name))

@@ -208,7 +208,6 @@ for (const kind of databaseKinds) {
     async () => {
       await using database = await openTestDatabase<Tables>(kind, { migrations })
       const client = await database.pool.connect()
-      client.on('error', () => {})
       await client.query('begin')
       const startedAt = performance.now()
       await database.close()

@@ -19,11 +19,12 @@ export function prepareDataDir(dataDir: string): void {
     fs.mkdirSync(dataDir, { recursive: true, mode: 0o700 })
     fs.accessSync(dataDir, fs.constants.R_OK | fs.constants.W_OK | fs.constants.X_OK)
   } catch (error) {
-    throw unusable(dataDir, error)
+    throw dataDirError(dataDir, error)
   }
 }
 
-function unusable(dataDir: string, error: unknown): HausError {
+/** The sentence for what the operating system said about the folder. */
+export function dataDirError(dataDir: string, error: unknown): HausError {
   const code = error instanceof Error && 'code' in error ? error.code : undefined
   if (code === 'ENOSPC' || code === 'EDQUOT') {
     return new HausError('disk_full', `the disk that holds ${dataDir} is full: free some space`, {
@@ -71,7 +72,7 @@ export class DataDirLock {
       if (error instanceof Error && /database is locked/.test(error.message)) {
         throw new HausError('data_dir_locked', lockedSentence(dataDir, this.#holderFile))
       }
-      throw unusable(dataDir, error)
+      throw dataDirError(dataDir, error)
     }
     this.#connection = connection
   }

@@ -80,9 +80,12 @@ test('a full disk ends the engine once, with a sentence that says so, and fails 
   const { database, fatal, fatalCount } = await open(t, dataDir, workerUrl)
   await database.pool.query('create table entry (id int)')
   await database.pool.query('insert into entry values (1)')
+  // Checked out, since the loss of such a connection ends the process where nobody listens.
+  const client = await database.pool.connect()
   control.fill()
-  await assert.rejects(database.pool.query('insert into entry values (2)'))
+  await assert.rejects(client.query('insert into entry values (2)'))
   const error = await fatal
+  client.release()
   assert.equal(error.code, 'disk_full')
   assert.match(error.message, /is full/)
   await assert.rejects(database.pool.query('select 1'))

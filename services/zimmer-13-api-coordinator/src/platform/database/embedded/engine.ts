@@ -14,9 +14,9 @@ export interface EngineOptions {
 }
 
 export interface Engine {
-  /** A line for protocol bytes, which ends the one before it. Throws when the engine is gone. */
+  /** A line for protocol bytes, which ends the one before it and is closed with the engine. Throws when the engine is gone. */
   connect(): MessagePort
-  /** Checkpoints and ends the engine; after `timeoutMs` its thread is stopped as by `kill -9`, which loses nothing acknowledged. */
+  /** Ends the engine with a checkpoint; after `timeoutMs` its thread is stopped as by `kill -9`, which loses nothing acknowledged. */
   close(timeoutMs: number): Promise<void>
 }
 
@@ -29,7 +29,6 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
   })
   let state: 'starting' | 'running' | 'closing' | 'dead' = 'starting'
   let reason: string | undefined
-  let line: MessagePort | undefined
   const started = Promise.withResolvers<void>()
   const ended = Promise.withResolvers<void>()
 
@@ -47,8 +46,6 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
     const before = state
     state = 'dead'
     ended.resolve()
-    // A line that was on its way to the dying thread would otherwise never say that it is cut.
-    line?.close()
     const because = reason ?? `the database thread ended with code ${code}`
     if (before === 'starting') started.reject(new Error(because))
     if (before === 'running') options.onDeath(because)
@@ -63,7 +60,6 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
       if (state !== 'running') throw new Error('the embedded database is closed')
       const { port1, port2 } = new MessageChannel()
       post({ kind: 'connect', port: port2 }, [port2])
-      line = port1
       return port1
     },
     close: async (timeoutMs) => {

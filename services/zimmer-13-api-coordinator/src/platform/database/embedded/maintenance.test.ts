@@ -83,13 +83,13 @@ test('a checkpoint follows each 64 MB of log, and none before', async (t) => {
 test('the log on disk stays bounded under load', async (t) => {
   const opened = await open(t, { checkpointBytes: 32 * megabyte })
   await opened.database.pool.query('create table filler (text text)')
-  for (let round = 0; round < 8; round += 1) {
+  for (let round = 0; round < 6; round += 1) {
     await writeMegabytes(opened, 32)
     await opened.tick()
   }
   const wal = path.join(opened.dataDir, 'database', 'pg_wal')
   const segments = fs.readdirSync(wal).filter((name) => /^[0-9A-F]{24}$/.test(name))
-  // 280 MB were written.
+  // More than 200 MB were written.
   assert.ok(segments.length * 16 <= 144, `${segments.length} segments`)
 })
 

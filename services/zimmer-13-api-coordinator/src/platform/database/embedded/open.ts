@@ -9,7 +9,8 @@ import pg from 'pg'
 import { columnTypes } from '../column-types.ts'
 import { hausSchema, type Database, type Log } from '../database.ts'
 import { Notifications } from '../notifications.ts'
-import { DataDirLock, prepareDataDir } from './data-dir.ts'
+import { surviveLoss } from '../survive-loss.ts'
+import { dataDirError, DataDirLock, prepareDataDir } from './data-dir.ts'
 import { startEngine, type Engine } from './engine.ts'
 import { fatalError } from './fatal-error.ts'
 import { startMaintenance, type MaintenanceSchedule } from './maintenance.ts'
@@ -43,7 +44,9 @@ export async function openEmbedded<Tables>(
   const lock = new DataDirLock(dataDir)
   try {
     const directory = path.join(dataDir, 'database')
-    const fresh = await ensureCluster(directory)
+    const fresh = await ensureCluster(directory).catch((error: unknown) => {
+      throw error instanceof HausError ? error : dataDirError(dataDir, error)
+    })
     const engine = await startEngine({
       directory,
       workerUrl: options.workerUrl,
@@ -85,6 +88,7 @@ function connect<Tables>(
     connectionTimeoutMillis: connectionTimeoutMs,
     types: columnTypes,
     // The pool replaces a connection after a failed `pool.query`; subscriptions move along.
+    // oxlint-disable-next-line typescript/no-misused-promises -- the pool waits for it; its types do not say so
     onConnect: async (client) => {
       client.on('notification', ({ channel, payload }) =>
         notifications.deliver(channel, payload ?? ''),
@@ -96,17 +100,18 @@ function connect<Tables>(
   })
   // Without a listener the end of an idle connection would end the process; the engine's own
   // death is reported by onFatal.
+  pool.on('connect', surviveLoss)
   pool.on('error', (error) => log.debug({ err: error }, 'embedded database connection ended'))
 
   const maintenance = startMaintenance({ pool, log, schedule: options.schedule })
   let closed: Promise<void> | undefined
   const close = async (): Promise<void> => {
-    await maintenance.stop()
     let timer: NodeJS.Timeout | undefined
     const drained = new Promise<void>((resolve) => {
       timer = setTimeout(resolve, drainTimeoutMs)
     })
-    await Promise.race([pool.end(), drained])
+    // A vacuum under way cannot be interrupted, and a transaction may never be finished.
+    await Promise.race([maintenance.stop().then(() => pool.end()), drained])
     clearTimeout(timer)
     await engine.close(closeTimeoutMs)
     lock.release()
@@ -123,7 +128,8 @@ function connect<Tables>(
       }
       return async () => {
         if (notifications.remove(channel, onNotify)) {
-          await pool.query(`unlisten ${pg.escapeIdentifier(channel)}`)
+          // A lost or closed connection forgets the channel by itself.
+          await pool.query(`unlisten ${pg.escapeIdentifier(channel)}`).catch(() => {})
         }
       }
     },

@@ -98,6 +98,24 @@ test('kill -9 at any moment of a first start leaves a folder that the next start
   }
 })
 
+test('a disk that is full at the first start is named, and the next start begins anew', async (t) => {
+  const dataDir = temporaryFolder(t)
+  const { open } = fsPromises
+  let files = 0
+  const full = t.mock.method(fsPromises, 'open', async (...args: Parameters<typeof open>) => {
+    files += 1
+    if (files > 100) throw Object.assign(new Error('injected by a test'), { code: 'ENOSPC' })
+    return open(...args)
+  })
+  await assert.rejects(openEmbedded({ dataDir, log: silentLog, onFatal: assert.ifError }), {
+    code: 'disk_full',
+    message: `the disk that holds ${dataDir} is full: free some space`,
+  })
+  full.mock.restore()
+  const database = await openEmbedded({ dataDir, log: silentLog, onFatal: assert.ifError })
+  await database.close()
+})
+
 test('a database of another PostgreSQL version is refused by version', async (t) => {
   const dataDir = temporaryFolder(t)
   fs.mkdirSync(path.join(dataDir, 'database'))

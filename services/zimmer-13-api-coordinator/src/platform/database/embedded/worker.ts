@@ -73,7 +73,7 @@ async function start(): Promise<void> {
     startParams,
     onStderr: (line) => (/\b(PANIC|FATAL):/.test(line) ? die(line) : false),
   })
-  endOnTrap(db.Module as unknown as EngineModule)
+  endOnTrap(db.Module)
 
   let current: MessagePort | undefined
 
@@ -119,7 +119,7 @@ async function start(): Promise<void> {
     current?.close()
     current = undefined
     clean()
-    run(simpleQuery('checkpoint'), () => {})
+    // Ends with PostgreSQL's shutdown checkpoint, so that the next start has nothing to recover.
     void db.close().then(
       () => {
         tell({ kind: 'closed' })

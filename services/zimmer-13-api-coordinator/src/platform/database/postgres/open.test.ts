@@ -147,6 +147,22 @@ test('the sessions carry name and limits, and the ledger has its own', needs, as
 })
 
 test(
+  'a connection lost while it is checked out fails its query and nothing else',
+  needs,
+  async (t) => {
+    const empty = await createTestDatabase()
+    t.after(() => empty.drop())
+    const database = await open(t, { url: empty.url })
+    const client = await database.ledgerPool.connect()
+    const { rows } = await client.query('select pg_backend_pid() as pid')
+    await database.pool.query('select pg_terminate_backend($1)', [rows[0].pid])
+    await assert.rejects(client.query('select 1'))
+    client.release(true)
+    assert.deepEqual((await database.ledgerPool.query('select 1 as one')).rows, [{ one: 1 }])
+  },
+)
+
+test(
   'a server that comes up late is waited for; one that restarts is found again',
   needs,
   async (t) => {

@@ -11,6 +11,7 @@ import pg from 'pg'
 import { parseIntoClientConfig } from 'pg-connection-string'
 import { columnTypes } from '../column-types.ts'
 import { hausSchema, type Database, type Log } from '../database.ts'
+import { surviveLoss } from '../survive-loss.ts'
 import { startListener } from './listener.ts'
 
 export interface OpenPostgresOptions {
@@ -52,6 +53,7 @@ export async function openPostgres<Tables>(
     })
     // Without a listener a lost idle connection would end the process. The pool replaces it.
     pool.on('error', (error) => log.warn({ err: error, pool: name }, 'database connection lost'))
+    pool.on('connect', surviveLoss)
     pool.on('connect', (client) => clients.add(client))
     pool.on('remove', (client) => clients.delete(client))
     return pool
