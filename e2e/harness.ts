@@ -117,10 +117,13 @@ export async function startHouse(options: HouseOptions = {}): Promise<House> {
   }
 }
 
-/** Starts a house that is expected to refuse, and tells how it ended. */
-export async function attemptStart(options: HouseOptions & { dataDir: string }): Promise<Ended> {
+/** Starts a house that is expected to refuse, or that is killed while it opens; tells how it ended. */
+export async function attemptStart(
+  options: HouseOptions & { readonly dataDir: string },
+  killAfterMs = readyDeadlineMs,
+): Promise<Ended> {
   const { child, ended } = spawnHouse(options)
-  const timer = setTimeout(() => child.kill('SIGKILL'), readyDeadlineMs)
+  const timer = setTimeout(() => child.kill('SIGKILL'), killAfterMs)
   const outcome = await ended
   clearTimeout(timer)
   return outcome
