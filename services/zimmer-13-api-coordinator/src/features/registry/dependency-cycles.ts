@@ -37,5 +37,5 @@ function shortestPath(
 function pathTo(end: string, cameFrom: ReadonlyMap<string, string | null>): string[] {
   const path: string[] = []
   for (let at: string | null | undefined = end; at != null; at = cameFrom.get(at)) path.push(at)
-  return path.reverse()
+  return path.toReversed()
 }

@@ -107,7 +107,7 @@ export function createInstances(dependencies: {
       })
     },
 
-    async deregister(nameOrAlias, id, incarnation = undefined, context) {
+    async deregister(nameOrAlias, id, incarnation, context) {
       const instance = view.instance(id)
       if (!instance || instance.service !== view.canonicalService(nameOrAlias)) return
       if (incarnation !== undefined && incarnation < instance.incarnation) return

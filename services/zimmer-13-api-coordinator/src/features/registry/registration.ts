@@ -73,9 +73,9 @@ export interface RegistrationDependencies {
 const firstProbeWaitMs = 1_000
 
 export function createRegistration(
-  dependencies: RegistrationDependencies,
+  deps: RegistrationDependencies,
 ): (request: RegistrationRequest, context: RequestContext) => Promise<RegistrationAnswer> {
-  const { ledger, view, credentials, policy, prober, monitor, leases, clock, random } = dependencies
+  const { ledger, view, credentials, policy, prober, monitor, leases, clock, random } = deps
   /** Services whose own row is being written: their instances wait for it instead of competing. */
   const serviceWrites = new Map<string, Promise<void>>()
 

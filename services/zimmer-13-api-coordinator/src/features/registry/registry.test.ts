@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { createServer, type Server } from 'node:http'
-import net from 'node:net'
+import type net from 'node:net'
 import { test } from 'node:test'
 import { HausError, type ErrorCode } from '@haus/contract'
 import { migrations } from '../../migrations/index.ts'
@@ -263,7 +263,10 @@ for (const kind of databaseKinds) {
         const answers = await Promise.all(
           Array.from({ length: 4 }, () => house.registry.register(request, as('orders'))),
         )
-        assert.deepEqual(answers.map(({ incarnation }) => incarnation).sort(), [1, 2, 3, 4])
+        assert.deepEqual(
+          answers.map(({ incarnation }) => incarnation).toSorted((a, b) => a - b),
+          [1, 2, 3, 4],
+        )
         assert.equal(new Set(answers.map(({ instanceId }) => instanceId)).size, 1)
         const row = await house.database.db.selectFrom('instance').selectAll().executeTakeFirst()
         assert.equal(row?.incarnation, 4)
@@ -530,7 +533,10 @@ for (const kind of databaseKinds) {
         const versions = await Promise.all(
           [1, 2, 3].map((a) => registry.putConfig('orders', { data: { a } }, as(null))),
         )
-        assert.deepEqual(versions.map(({ version }) => version).sort(), [2, 3, 4])
+        assert.deepEqual(
+          versions.map(({ version }) => version).toSorted((a, b) => a - b),
+          [2, 3, 4],
+        )
       },
     )
 

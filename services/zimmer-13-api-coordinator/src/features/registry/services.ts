@@ -75,7 +75,7 @@ export function createServices(dependencies: {
       instances: instances.length,
       usable: usable.length,
       dependencies: record.dependencies,
-      tags: [...new Set(instances.flatMap(({ tags }) => tags))].sort(),
+      tags: [...new Set(instances.flatMap(({ tags }) => tags))].toSorted(),
       index,
     }
   }
@@ -118,7 +118,7 @@ export function createServices(dependencies: {
   ): Page<T> {
     const after = nameOf(cursor)
     const names =
-      caller.kind === 'service' ? [...view.seenBy(caller.service ?? '')].sort() : view.names()
+      caller.kind === 'service' ? [...view.seenBy(caller.service ?? '')].toSorted() : view.names()
     const items: T[] = []
     let last = ''
     for (let place = firstAfter(names, after); place < names.length; place++) {

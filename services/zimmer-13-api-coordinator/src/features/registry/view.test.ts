@@ -34,7 +34,7 @@ import { createRegistryView, type RegistryView } from './view.ts'
 
 const log = silentLog as Log
 const names = ['orders', 'stock', 'billing']
-const aliases = ['alpha', 'beta', 'orders']
+const aliasNames = ['alpha', 'beta', 'orders']
 
 type Action =
   | {
@@ -53,15 +53,15 @@ type Action =
   | { readonly do: 'alias'; readonly service: string; readonly aliases: string[] }
   | { readonly do: 'config'; readonly service: string; readonly value: number }
 
-const service = fc.constantFrom(...names)
-const port = fc.integer({ min: 1, max: 4 })
+const anyService = fc.constantFrom(...names)
+const anyPort = fc.integer({ min: 1, max: 4 })
 const action: fc.Arbitrary<Action> = fc.oneof(
   {
     weight: 4,
     arbitrary: fc.record({
       do: fc.constant('register' as const),
-      service,
-      port,
+      service: anyService,
+      port: anyPort,
       deps: fc.subarray([...names, 'alpha']),
     }),
   },
@@ -69,14 +69,25 @@ const action: fc.Arbitrary<Action> = fc.oneof(
     weight: 2,
     arbitrary: fc.record({
       do: fc.constant('change' as const),
-      service,
-      port,
+      service: anyService,
+      port: anyPort,
       weight: fc.integer({ min: 0, max: 9 }),
     }),
   },
-  { weight: 2, arbitrary: fc.record({ do: fc.constant('remove' as const), service, port }) },
-  fc.record({ do: fc.constant('alias' as const), service, aliases: fc.subarray(aliases) }),
-  fc.record({ do: fc.constant('config' as const), service, value: fc.integer() }),
+  {
+    weight: 2,
+    arbitrary: fc.record({
+      do: fc.constant('remove' as const),
+      service: anyService,
+      port: anyPort,
+    }),
+  },
+  fc.record({
+    do: fc.constant('alias' as const),
+    service: anyService,
+    aliases: fc.subarray(aliasNames),
+  }),
+  fc.record({ do: fc.constant('config' as const), service: anyService, value: fc.integer() }),
 )
 
 /** What a reader of a page of code expects of the registry: two maps and a counter per service. */
@@ -246,9 +257,9 @@ function pictureOf(view: RegistryView) {
     counts: view.counts,
     index: view.index,
     configs: names.map((name) => view.config(name)),
-    aliases: aliases.map((alias) => view.canonicalService(alias)),
+    aliases: aliasNames.map((alias) => view.canonicalService(alias)),
     dependents: names.map((name) => view.dependents(name)),
-    seen: names.map((name) => [...view.seenBy(name)].sort()),
+    seen: names.map((name) => [...view.seenBy(name)].toSorted()),
     cycles: names.map((name) => view.cycles(name)),
     places: all.flatMap((known) =>
       (known?.instances ?? []).map(
@@ -319,7 +330,7 @@ for (const kind of databaseKinds) {
                   },
                 ]
               }),
-              [...model.services].sort(([a], [b]) => (a < b ? -1 : 1)),
+              [...model.services].toSorted(([a], [b]) => (a < b ? -1 : 1)),
             )
             const instances = view
               .names()
@@ -385,5 +396,5 @@ test('a dependency cycle is found through each of its members, and through nobod
   assert.deepEqual(view.cycles('d'), [['d']])
   assert.deepEqual(view.cycles('missing'), [])
   assert.deepEqual(view.dependents('d'), ['a', 'd'])
-  assert.deepEqual([...view.seenBy('d')].sort(), ['d', 'missing'])
+  assert.deepEqual([...view.seenBy('d')].toSorted(), ['d', 'missing'])
 })

@@ -54,6 +54,7 @@ export interface HouseSnapshot {
 
 export interface RegistryView extends Projection {
   load(db: Kysely<Tables>): Promise<void>
+  apply(events: readonly LedgerEvent[]): void
   /** The service of that name or alias. */
   service(nameOrAlias: string): ServiceSnapshot | undefined
   /** The name behind an alias; any other name as it is. */
@@ -204,7 +205,7 @@ class MemoryView implements RegistryView {
   }
 
   names(): readonly string[] {
-    this.#names ??= [...this.#services.keys()].sort()
+    this.#names ??= [...this.#services.keys()].toSorted()
     return this.#names
   }
 
@@ -269,7 +270,7 @@ class MemoryView implements RegistryView {
 
   #publish(
     drafts: ReadonlyMap<string, Draft>,
-    instances: readonly InstanceChange[],
+    changes: readonly InstanceChange[],
     { loaded, namesChanged }: { loaded: boolean; namesChanged: boolean },
   ): void {
     this.#version += 1
@@ -290,7 +291,7 @@ class MemoryView implements RegistryView {
       }
     }
     if (services.length === 0 && !loaded) return
-    for (const listener of this.#listeners) listener({ services, instances, loaded })
+    for (const listener of this.#listeners) listener({ services, instances: changes, loaded })
   }
 }
 
