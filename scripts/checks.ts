@@ -32,6 +32,11 @@ export function listChecks(root: string): Check[] {
     { name: 'import rules', ...own('import-rules.ts') },
     { name: 'dead code', command: tool('knip'), args: ['--no-progress'] },
     { name: 'generated files', ...own('generate.ts', '--check'), mend: 'npm run generate' },
+    {
+      name: 'OpenAPI',
+      command: tool('redocly'),
+      args: ['lint', '--config', 'redocly.yaml', 'docs/reference/openapi.json'],
+    },
     { name: 'Dockerfiles', ...own('lint-dockerfiles.ts') },
     { name: 'workflows', ...own('lint-workflows.ts') },
   ]

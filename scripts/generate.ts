@@ -5,6 +5,8 @@
 import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { generateConfiguration } from './generate-configuration.ts'
+import { generateErrors } from './generate-errors.ts'
+import { generateOpenApi } from './generate-openapi.ts'
 
 export type GeneratedFile = {
   /** Relative to the root of the repository. */
@@ -20,6 +22,8 @@ export type Generator = {
 
 const generators: readonly Generator[] = [
   { name: 'configuration', generate: async () => [generateConfiguration()] },
+  { name: 'error codes', generate: async () => [await generateErrors()] },
+  { name: 'OpenAPI', generate: async () => [await generateOpenApi()] },
 ]
 
 const root = path.resolve(import.meta.dirname, '..')
