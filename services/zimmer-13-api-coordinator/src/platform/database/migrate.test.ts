@@ -7,6 +7,7 @@ import {
   openTestDatabase,
   silentLog,
 } from '../../testing/databases.ts'
+import { until } from '../../testing/until.ts'
 import { migrate, openDatabase, type Migration } from './index.ts'
 
 function creates(table: string): Migration {
@@ -111,5 +112,41 @@ test(
       outcomes.map(({ applied }) => applied.length).toSorted((a, b) => b - a),
       [2, ...Array.from({ length: 19 }, () => 0)],
     )
+  },
+)
+
+test(
+  'an old binary that starts while a newer one migrates is told that the database is too new',
+  needsDatabase('postgres'),
+  async () => {
+    await using database = await openTestDatabase('postgres', { migrations: first })
+    const { promise: started, resolve: start } = Promise.withResolvers<void>()
+    const { promise: mayFinish, resolve: finish } = Promise.withResolvers<void>()
+    const slow: Record<string, Migration> = {
+      ...first,
+      '0002-door': {
+        up: async () => {
+          start()
+          await mayFinish
+        },
+      },
+    }
+    const older = await openDatabase({
+      ...database.location,
+      log: silentLog,
+      onFatal: assert.ifError,
+    })
+    const newer = migrate(database.db, slow)
+    await started
+    const refused = assert.rejects(migrate(older.db, first), { code: 'database_too_new' })
+    await until('the older one waits', async () => {
+      const { rows } = await database.pool.query(
+        `select 1 from pg_locks where locktype = 'advisory' and not granted`,
+      )
+      return rows.length > 0
+    })
+    finish()
+    await Promise.all([newer, refused])
+    await older.close()
   },
 )
