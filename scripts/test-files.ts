@@ -7,6 +7,7 @@
 import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
+import { pathToFileURL } from 'node:url'
 import type { ChildResult, Children } from './children.ts'
 import { lingeringExitCode, type ReportLine } from './test-reporter.ts'
 
@@ -59,19 +60,26 @@ export async function runTestFiles(run: TestRun): Promise<FileResult[]> {
 
 async function runFile(run: TestRun, file: string, report: string): Promise<FileResult> {
   const startedMs = performance.now()
+  const startedFile = `${report}.started`
   const child = await run.children.run(
     process.execPath,
     [
       `--test-reporter=${path.join(import.meta.dirname, 'test-reporter.ts')}`,
       `--test-reporter-destination=${report}`,
+      `--import=${pathToFileURL(path.join(import.meta.dirname, 'test-started.ts')).href}`,
       ...(run.grep === undefined ? [] : [`--test-name-pattern=${run.grep}`]),
       file,
     ],
-    { cwd: run.root, env: run.env, timeoutMs: run.fileTimeoutMs },
+    {
+      cwd: run.root,
+      env: { ...run.env, HAUS_TEST_STARTED_FILE: startedFile },
+      timeoutMs: run.fileTimeoutMs,
+    },
   )
   const lines = parseReport(await readFile(report, 'utf8').catch(() => ''))
   const summary = summarise(file, lines)
-  const own = failureOfFile(run, file, child, summary)
+  const last = await readFile(startedFile, 'utf8').catch(() => undefined)
+  const own = failureOfFile(run, file, child, summary, last)
   return {
     file,
     durationMs: performance.now() - startedMs,
@@ -92,7 +100,7 @@ function parseReport(text: string): ReportLine[] {
   return complete
     .split('\n')
     .filter(Boolean)
-    .map((line) => JSON.parse(line) as ReportLine)
+    .map((line): ReportLine => JSON.parse(line))
 }
 
 function summarise(file: string, lines: readonly ReportLine[]): Summary {
@@ -128,16 +136,20 @@ function failureOfFile(
   file: string,
   child: ChildResult,
   summary: Summary,
+  lastStarted: string | undefined,
 ): Failure | undefined {
   const fail = (name: string, error: string): Failure => ({ file, name, line: undefined, error })
   const under = summary.unfinished
   if (child.timedOut) {
+    const name = under.at(-1) ?? lastStarted
     const what =
       under.length > 0
         ? `Under way at that moment: ${under.join('; ')}`
-        : 'No test was under way: it hangs while loading or while blocking its thread'
+        : name === undefined
+          ? 'No test had started: it hangs while loading'
+          : `The last test to start was ${name}: it blocks its thread`
     const seconds = run.fileTimeoutMs / 1000
-    return fail(under.at(-1) ?? '(whole file)', `Ended after its deadline of ${seconds} s. ${what}`)
+    return fail(name ?? '(whole file)', `Ended after its deadline of ${seconds} s. ${what}`)
   }
   if (child.exitCode === lingeringExitCode) {
     return fail('(end of file)', 'The process did not end after its last test; see the output')
