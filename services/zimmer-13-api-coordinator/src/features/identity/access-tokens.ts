@@ -22,13 +22,13 @@ export interface PublicJwk {
   readonly use: 'sig'
 }
 
-export interface TokenClaims {
+interface TokenClaims {
   readonly clientId: string
   readonly service: string
   readonly audience: Audience
 }
 
-export interface VerifiedToken extends TokenClaims {
+interface VerifiedToken extends TokenClaims {
   /** Wall time. */
   readonly expiresAtMs: number
 }

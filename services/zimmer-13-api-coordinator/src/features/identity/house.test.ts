@@ -178,7 +178,7 @@ test('what is no key is refused and left as it is', async (t) => {
   fs.mkdirSync(place.rootKeyFile)
   await refusal(open(place), 'root_key_missing', /not a regular file/)
   fs.rmdirSync(place.rootKeyFile)
-  execFileSync('mkfifo', [place.rootKeyFile])
+  runTool('mkfifo', place.rootKeyFile)
   await refusal(open(place), 'root_key_missing', /not a regular file/)
 })
 
@@ -234,18 +234,22 @@ test(
   },
 )
 
+function runTool(command: string, ...args: string[]): void {
+  execFileSync(command, args, { stdio: 'ignore' })
+}
+
 /** A small file system of its own, where this user may mount one. */
 function mountSmall(t: TestContext, options: string): string | undefined {
   const folder = fs.mkdtempSync(path.join(tmpdir(), 'haus-identity-'))
   try {
-    execFileSync('mount', ['-t', 'tmpfs', '-o', options, 'none', folder], { stdio: 'ignore' })
+    runTool('mount', '-t', 'tmpfs', '-o', options, 'none', folder)
   } catch {
     fs.rmdirSync(folder)
     t.skip('this user may not mount a file system')
     return undefined
   }
   t.after(() => {
-    execFileSync('umount', [folder])
+    runTool('umount', folder)
     fs.rmdirSync(folder)
   })
   return folder
@@ -272,7 +276,7 @@ test('a world-readable key on a read-only mount is taken, since nobody could men
   fs.chmodSync(path.join(mount, 'root.key'), 0o644)
   const mounted = { ...place, rootKeyFile: path.join(mount, 'root.key') }
   await refusal(open(mounted), 'root_key_wrong', /chmod 600/)
-  execFileSync('mount', ['-o', 'remount,ro', mount])
+  runTool('mount', '-o', 'remount,ro', mount)
   assert.equal((await open(mounted)).isNew, true)
 })
 

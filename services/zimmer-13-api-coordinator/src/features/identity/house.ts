@@ -34,7 +34,7 @@ export interface House {
   readonly isNew: boolean
 }
 
-export interface OpenHouseOptions {
+interface OpenHouseOptions {
   readonly database: Database<Tables>
   readonly dataDir: string
   readonly rootKeyFile: string

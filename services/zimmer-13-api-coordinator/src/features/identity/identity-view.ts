@@ -30,7 +30,7 @@ export interface ServiceKey {
   lastUsedAt: Date | null
 }
 
-export interface OperatorToken {
+interface OperatorToken {
   readonly row: OperatorTokenRow
   readonly principal: Principal
 }

@@ -4,6 +4,7 @@ import path from 'node:path'
 import { test } from 'node:test'
 import { HausError, type ErrorCode } from '@haus/contract'
 import type { Caller } from '../../platform/http/caller.ts'
+import { systemRandom } from '../../platform/crypto/index.ts'
 import { openDatabase } from '../../platform/database/index.ts'
 import { createLedger } from '../../platform/ledger/index.ts'
 import { systemClock } from '../../platform/clock/clock.ts'
@@ -16,6 +17,7 @@ import {
 } from '../../testing/identity.ts'
 import { until } from '../../testing/until.ts'
 import type { Tables } from '../tables.ts'
+import { createAccessTokens } from './access-tokens.ts'
 import { createIdentityView } from './identity-view.ts'
 import type { NewKey } from './service.ts'
 
@@ -298,6 +300,34 @@ test('a crash in the middle of a renewal is finished or undone by the next start
   assert.ok(!fs.existsSync(next))
 })
 
+test('a renewal that is not written leaves the old token in force and nothing behind', async () => {
+  await using house = await openTestIdentity(anyKind)
+  const { dataDir } = house.database.location
+  const old = operatorToken(house)
+  const { append } = house.ledger
+  house.ledger.append = () => Promise.reject(new HausError('writes_unavailable', 'Not written.'))
+  await refused(house.identity.renewOperatorToken(), 'writes_unavailable')
+  assert.ok(!fs.existsSync(path.join(dataDir, 'operator.token.new')))
+  house.ledger.append = () => Promise.reject(new HausError('write_outcome_unknown', 'Perhaps.'))
+  await refused(house.identity.renewOperatorToken(), 'write_outcome_unknown')
+  assert.ok(fs.existsSync(path.join(dataDir, 'operator.token.new')), 'the next start looks')
+  house.ledger.append = append
+  await house.identity.start()
+  assert.equal(operatorToken(house), old)
+  assert.equal((await callerOf(house, old)).kind, 'operator')
+})
+
+test('a house whose operator token was taken out says so, and gets a new one by renewal', async () => {
+  await using house = await openTestIdentity(anyKind)
+  await house.database.pool.query('delete from haus.operator_token')
+  await house.view.load(house.database.db)
+  await refused(callerOf(house, operatorToken(house)), 'token_invalid')
+  await house.identity.start()
+  assert.ok(house.records.some(({ level, msg }) => level === 'error' && /no operator/.test(msg)))
+  await house.identity.renewOperatorToken()
+  assert.equal((await callerOf(house, operatorToken(house))).kind, 'operator')
+})
+
 test('a verified token costs no second verification, and a revoked or expired one none either', async () => {
   await using house = await openTestIdentity(anyKind)
   const token = await tokenOf(house, await makeKey(house))
@@ -309,6 +339,22 @@ test('a verified token costs no second verification, and a revoked or expired on
   assert.throws(() => house.identity.authenticate(`Bearer ${token}`, source), {
     code: 'token_expired',
   })
+})
+
+test('a token that the house signed for a key it does not have, or of another service, is refused', async () => {
+  await using house = await openTestIdentity(anyKind)
+  const { clientId } = await makeKey(house)
+  const tokens = await createAccessTokens({
+    houseId: house.house.houseId,
+    seed: house.view.keys.tokenSeed,
+    clock: house.clock,
+    random: systemRandom,
+  })
+  const sign = (id: string, service: string) =>
+    tokens.sign({ clientId: id, service, audience: 'haus' })
+  assert.equal((await callerOf(house, await sign(clientId, 'orders'))).service, 'orders')
+  await refused(callerOf(house, await sign(clientId, 'billing')), 'token_revoked')
+  await refused(callerOf(house, await sign(systemRandom.id(), 'orders')), 'token_revoked')
 })
 
 test('a wall clock that jumps back prolongs no token, and one that jumps forward ends none', async () => {
@@ -438,6 +484,22 @@ test('tokens are given while the database is away, and counted as not audited', 
     house.ledger.append = append
   }
   assert.equal(house.identity.status().unaudited, 2)
+})
+
+test('a revocation holds although the database goes away before its row can be read again', async () => {
+  await using house = await openTestIdentity(anyKind)
+  const key = await makeKey(house)
+  const token = await tokenOf(house, key)
+  await house.ledger.stop(1_000)
+  await house.database.close()
+  const { clientId } = key
+  const event = { index: 1, time: '', subject: '', service: null }
+  const revoked = { ...event, type: 'haus.key.revoked', data: { clientId } }
+  await assert.rejects(async () => house.view.apply([revoked]))
+  await refused(callerOf(house, token), 'token_revoked')
+  const changed = { ...event, type: 'haus.operator.changed', data: { tokenId: clientId } }
+  await assert.rejects(async () => house.view.apply([changed]))
+  await refused(callerOf(house, operatorToken(house)), 'token_invalid')
 })
 
 test('reserved names get no key', async () => {

@@ -3,8 +3,8 @@
  * `openHouse` (root key, no ledger yet), `createIdentityView` (a projection for the ledger),
  * `createIdentity` (needs the ledger), and once the ledger has started, `identity.start()`.
  */
-export { openHouse, type House, type OpenHouseOptions } from './house.ts'
+export { openHouse, type House } from './house.ts'
 export { createIdentityView, type IdentityView } from './identity-view.ts'
 export { operatorTokenFile } from './operator-token.ts'
 export { identityRoutes } from './routes.ts'
-export { createIdentity, type Identity, type IdentityStatus } from './service.ts'
+export { createIdentity, type Identity } from './service.ts'

@@ -48,7 +48,7 @@ export interface NewKey {
   readonly createdAt: string
 }
 
-export interface KeyDescription {
+interface KeyDescription {
   readonly clientId: string
   readonly service: string
   readonly createdAt: string
@@ -56,7 +56,7 @@ export interface KeyDescription {
   readonly lastUsedAt: string | null
 }
 
-export interface IdentityStatus {
+interface IdentityStatus {
   readonly keys: number
   /** Rows whose MAC was wrong, each counted once; more than 0 means somebody writes to the database. */
   readonly integrityFailures: number
