@@ -57,7 +57,7 @@ async function installUnderLock(root, mode, look, lock) {
   // The one who held the lock before us may have done it all.
   if (state.missing === undefined) return 0
 
-  const onTerminal = process.stderr.isTTY === true
+  const onTerminal = process.stderr.isTTY
   if (onTerminal) process.stderr.write(`Installing what npm ${mode} needs: ${state.missing}\n`)
 
   const outcome = await runNpm(root, npmArguments(mode, state), lock, onTerminal)

@@ -56,10 +56,10 @@ async function folderWith(t: TestContext, installed: Packages | undefined): Prom
 }
 
 function without(...names: string[]): Packages {
-  const left = Object.entries(locked).filter(
+  const kept = Object.entries(locked).filter(
     ([name]) => name !== '' && !names.some((left) => name === `node_modules/${left}`),
   )
-  return Object.fromEntries(left)
+  return Object.fromEntries(kept)
 }
 
 const elsewhere = 'oxlint-elsewhere'
