@@ -139,13 +139,7 @@ export function createHaus(config: Config, options: HausOptions): Haus {
       database,
       ledger,
       view: registryView,
-      credentials: {
-        async grantedTo(service, names, context) {
-          const granted = await credentials.grantedTo(service, names ?? undefined, context)
-          return granted.credentials
-        },
-        versionsOf: (service) => new Map(Object.entries(credentials.versionsOf(service))),
-      },
+      credentials,
       clock,
       random,
       log,

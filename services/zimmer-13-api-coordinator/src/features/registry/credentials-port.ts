@@ -8,17 +8,25 @@ import type { RequestContext } from '../../platform/http/caller.ts'
 
 export type GrantedCredentials = Readonly<Record<string, Static<typeof GrantedCredential>>>
 
+export interface Granted {
+  readonly credentials: GrantedCredentials
+  /** Names and versions, for the audit record of the entry that hands them out. */
+  readonly auditDetail: Readonly<Record<string, unknown>>
+  /** False once any of them has changed: what was asked for before must not leave any more. */
+  isCurrent(): boolean
+}
+
 export interface RegistrationCredentials {
   /**
-   * The named credentials with their values; null: all that are granted.
-   * The caller of this records the read durably before anything leaves.
+   * The named credentials with their values; undefined: all that are granted. A refusal is on
+   * record when it is thrown; a grant is recorded by who hands it out.
    * @throws HausError credential_not_granted, which names the one that is missing or not granted
    */
   grantedTo(
     service: string,
-    names: readonly string[] | null,
+    names: readonly string[] | undefined,
     context: RequestContext,
-  ): GrantedCredentials | Promise<GrantedCredentials>
+  ): Promise<Granted>
   /** The current version of each granted credential, from memory. */
-  versionsOf(service: string): ReadonlyMap<string, number>
+  versionsOf(service: string): Readonly<Record<string, number>>
 }

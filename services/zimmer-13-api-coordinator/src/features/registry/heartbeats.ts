@@ -83,15 +83,15 @@ export function createHeartbeats({ view, leases, monitor, credentials }: Heartbe
 /** Current versions that differ from those in use; null: no longer granted. */
 function changedCredentials(
   { adopted, needed }: Lease,
-  current: ReadonlyMap<string, number>,
+  current: Readonly<Record<string, number>>,
 ): Record<string, number | null> {
   const changed: Record<string, number | null> = {}
   if (adopted === null) return changed
-  for (const [name, version] of current) {
+  for (const [name, version] of Object.entries(current)) {
     if (needed && !needed.has(name)) continue
     if (!Object.hasOwn(adopted, name) || adopted[name] !== version) changed[name] = version
   }
-  for (const name of Object.keys(adopted)) if (!current.has(name)) changed[name] = null
+  for (const name of Object.keys(adopted)) if (!Object.hasOwn(current, name)) changed[name] = null
   return changed
 }
 

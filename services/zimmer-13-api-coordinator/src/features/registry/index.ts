@@ -1,5 +1,5 @@
 /** The public face of the registry. */
-export type { GrantedCredentials, RegistrationCredentials } from './credentials-port.ts'
+export type { Granted, GrantedCredentials, RegistrationCredentials } from './credentials-port.ts'
 export type { InstanceRecord, ServiceRecord } from './records.ts'
 export { createRegistry, type Registry, type RegistryOptions } from './registry.ts'
 export { registryRoutes } from './routes.ts'

@@ -21,12 +21,13 @@ import type { Clock } from '../../platform/clock/clock.ts'
 import type { Random } from '../../platform/crypto/random.ts'
 import type { RequestContext } from '../../platform/http/caller.ts'
 import { write, type Ledger } from '../../platform/ledger/index.ts'
-import { auditOf, auditOfRefusal } from '../audit/index.ts'
+import { auditOf } from '../audit/index.ts'
 import type { Finding, Monitor, Prober } from '../health/index.ts'
 import type { AddressPolicy } from './advertise.ts'
-import type { GrantedCredentials, RegistrationCredentials } from './credentials-port.ts'
+import type { Granted, GrantedCredentials, RegistrationCredentials } from './credentials-port.ts'
 import type { Leases } from './leases.ts'
 import {
+  instanceDeregistered,
   instanceKey,
   instanceRegistered,
   serviceChanged,
@@ -35,7 +36,7 @@ import {
   type ServiceRecord,
 } from './records.ts'
 import { refuseReserved, retryWhenLost } from './refusals.ts'
-import { putInstance, putService } from './store.ts'
+import { putInstance, putService, removeInstance } from './store.ts'
 import type { RegistryView, ServiceSnapshot } from './view.ts'
 
 export type RegistrationRequest = BodyOf<typeof registerInstance>
@@ -71,6 +72,8 @@ export interface RegistrationDependencies {
 
 /** Longer would make registration as slow as the slowest service. */
 const firstProbeWaitMs = 1_000
+/** Each turn more means that somebody changed these credentials within milliseconds. */
+const grantTriesMax = 5
 
 export function createRegistration(
   deps: RegistrationDependencies,
@@ -92,16 +95,17 @@ export function createRegistration(
     const { port } = request
     const { source } = context
     const address = policy.admit({ address: request.address ?? source, port, source, operator })
-    const granted = await grantedTo(name, request.credentialsNeeded ?? null, context)
+    const offered = await credentials.grantedTo(name, request.credentialsNeeded, context)
     refuseBeyondLimits(name, address, port)
 
     const { scheme = 'http', healthEndpoint = null } = request
     const probeStartedMs = clock.monotonicMs()
     const probing = prober.probe({ address, port, scheme, healthEndpoint })
     const instance = await retryWhenLost(`"${name}" at ${address}:${port}`, () =>
-      commit(name, address, request, granted, context),
+      commit(name, address, request, offered, context),
     )
     const { id, incarnation } = instance
+    const granted = await currentGrant(offered, instance, request, context)
     rememberHandedOut(instance, request, granted)
     void probing?.then((finding) => monitor.reportFinding(id, incarnation, finding))
     const finding = probing && (await withinMs(probing, firstProbeWaitMs, probeStartedMs))
@@ -118,32 +122,49 @@ export function createRegistration(
     }
   }
 
-  async function grantedTo(
-    name: string,
-    needed: readonly string[] | null,
+  /**
+   * What has changed while the registration was being written does not leave: it is asked for
+   * again, and handed out on a record of its own. A service that has lost a grant meanwhile is
+   * refused like one that never had it, and its registration is taken back.
+   */
+  async function currentGrant(
+    first: Granted,
+    instance: InstanceRecord,
+    request: RegistrationRequest,
     context: RequestContext,
   ): Promise<GrantedCredentials> {
-    try {
-      return await credentials.grantedTo(name, needed, context)
-    } catch (error) {
-      if (error instanceof HausError && error.code === 'credential_not_granted') {
-        const detail = { credentialsNeeded: needed }
-        await ledger.append({
-          keys: [],
-          writes: [],
-          events: [],
-          audit: auditOfRefusal(context, `services/${name}`, 'denied', error.code, detail),
-        })
+    const { id, service, incarnation, address, port } = instance
+    let granted = first
+    for (let tries = 1; !granted.isCurrent(); tries++) {
+      if (tries > grantTriesMax) {
+        throw new HausError(
+          'version_conflict',
+          `The credentials of "${service}" change faster than they can be handed out; register again.`,
+        )
       }
-      throw error
+      try {
+        granted = await credentials.grantedTo(service, request.credentialsNeeded, context)
+      } catch (error) {
+        await ledger.append({
+          keys: [instanceKey(service, address, port)],
+          writes: [write(removeInstance, { id, service, revision: null, incarnation })],
+          events: [instanceDeregistered(instance)],
+          audit: null,
+        })
+        throw error
+      }
+      const detail = { instanceId: id, incarnation, ...granted.auditDetail }
+      const audit = auditOf(context, `services/${service}`, detail)
+      await ledger.append({ keys: [], writes: [], events: [], audit })
     }
+    return granted.credentials
   }
 
   async function commit(
     name: string,
     address: string,
     request: RegistrationRequest,
-    granted: GrantedCredentials,
+    offered: Granted,
     context: RequestContext,
   ): Promise<InstanceRecord> {
     for (let busy = serviceWrites.get(name); busy; busy = serviceWrites.get(name)) await busy
@@ -161,7 +182,7 @@ export function createRegistration(
       incarnation: instance.incarnation,
       address,
       port: instance.port,
-      credentials: Object.keys(granted),
+      ...offered.auditDetail,
     }
     const key = instanceKey(name, address, instance.port)
     const audit = auditOf(context, `services/${name}`, detail)

@@ -86,21 +86,30 @@ async function openHouse(database: TestDatabase<Tables>): Promise<TestHouse> {
 function credentialsFrom(
   grants: ReadonlyMap<string, Map<string, number>>,
 ): RegistrationCredentials {
-  const versionsOf = (service: string): Map<string, number> => grants.get(service) ?? new Map()
+  const versionsOf = (service: string) => Object.fromEntries(grants.get(service) ?? [])
   return {
     versionsOf,
-    grantedTo(service, names) {
+    async grantedTo(service, names) {
       const granted = versionsOf(service)
-      const found: Record<string, GrantedCredentials[string]> = {}
-      for (const name of names ?? granted.keys()) {
-        const version = granted.get(name)
+      const versions: Record<string, number> = {}
+      const credentials: Record<string, GrantedCredentials[string]> = {}
+      for (const name of names ?? Object.keys(granted)) {
+        const version = granted[name]
         if (version === undefined) {
           throw new HausError('credential_not_granted', `"${name}" is not granted to "${service}".`)
         }
         const id = '01933b6e-7c00-7000-8000-000000000002'
-        found[name] = { id, version, data: { password: `of ${name}` }, expiresAt: null }
+        versions[name] = version
+        credentials[name] = { id, version, data: { password: `of ${name}` }, expiresAt: null }
       }
-      return found
+      return {
+        credentials,
+        auditDetail: { credentials: versions },
+        isCurrent: () =>
+          Object.entries(versions).every(
+            ([name, version]) => grants.get(service)?.get(name) === version,
+          ),
+      }
     },
   }
 }
@@ -164,6 +173,14 @@ function discovered(house: TestHouse, service: string) {
   }
 }
 
+/** Between the commit of the next change and its answer. */
+function whenApplied(house: TestHouse, run: () => void): void {
+  const stop = house.view.onChange(() => {
+    stop()
+    run()
+  })
+}
+
 async function refusedWith(code: ErrorCode, run: () => unknown): Promise<HausError> {
   try {
     await run()
@@ -219,7 +236,7 @@ for (const kind of databaseKinds) {
           .where('action', '=', 'registerInstance')
           .where('actor', '=', 'service:orders')
           .execute()
-        assert.deepEqual(audits[0]?.detail['credentials'], ['orders-database'])
+        assert.deepEqual(audits[0]?.detail['credentials'], { 'orders-database': 3 })
         assert(!JSON.stringify(audits).includes('of orders-database'), 'no value in the audit')
       },
     )
@@ -274,7 +291,7 @@ for (const kind of databaseKinds) {
     )
 
     await promise(
-      'a credential that is missing refuses the registration, names it, and nothing is written but the refusal',
+      'a credential that is missing refuses the registration, names it, and nothing is written',
       async (house) => {
         house.grants.set('orders', new Map([['orders-database', 1]]))
         const credentialsNeeded = ['orders-database', 'payment-key']
@@ -284,11 +301,35 @@ for (const kind of databaseKinds) {
         )
         assert.match(error.message, /payment-key/)
         assert.deepEqual(house.view.counts, { services: 0, instances: 0 })
-        const audits = await house.database.db.selectFrom('audit').selectAll().execute()
+        const written = await house.database.db.selectFrom('audit').selectAll().execute()
+        assert.deepEqual(written, [])
+      },
+    )
+
+    await promise(
+      'a credential that changes while the registration is written leaves in its new version, on record; one that is revoked takes it back',
+      async (house) => {
+        const granted = new Map([['orders-database', 1]])
+        house.grants.set('orders', granted)
+        const request = registration('orders', 9)
+        whenApplied(house, () => granted.set('orders-database', 2))
+        const answer = await house.registry.register(request, as('orders'))
+        assert.equal(answer.credentials['orders-database']?.version, 2)
+        const audits = await house.database.db
+          .selectFrom('audit')
+          .select('detail')
+          .orderBy('id')
+          .execute()
         assert.deepEqual(
-          audits.map(({ outcome, code }) => [outcome, code]),
-          [['denied', 'credential_not_granted']],
+          audits.map(({ detail }) => detail['credentials']),
+          [{ 'orders-database': 1 }, { 'orders-database': 2 }],
         )
+        const credentialsNeeded = ['orders-database']
+        whenApplied(house, () => granted.delete('orders-database'))
+        await refusedWith('credential_not_granted', () =>
+          house.registry.register({ ...request, credentialsNeeded }, as('orders')),
+        )
+        assert.deepEqual(house.view.counts, { services: 1, instances: 0 })
       },
     )
 

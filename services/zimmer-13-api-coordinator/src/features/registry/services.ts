@@ -7,11 +7,11 @@ import {
   type updateService,
 } from '@haus/contract'
 import type { RequestContext } from '../../platform/http/caller.ts'
+import { decodeCursor, encodeCursor } from '../../platform/http/cursor.ts'
 import { write, type Ledger } from '../../platform/ledger/index.ts'
 import { auditOf } from '../audit/index.ts'
 import type { Monitor } from '../health/index.ts'
 import { serving } from './balancer.ts'
-import { cursorAfter, nameOf } from './name-cursor.ts'
 import { serviceChanged, shownState, urlOf, type InstanceRecord } from './records.ts'
 import { refuseReserved, retryWhenLost, serviceNotFound } from './refusals.ts'
 import { serviceHealth, worstHealth } from './service-health.ts'
@@ -116,7 +116,7 @@ export function createServices(dependencies: {
     { caller }: RequestContext,
     show: (service: ServiceSnapshot) => T,
   ): Page<T> {
-    const after = nameOf(cursor)
+    const after = decodeCursor(cursor) ?? ''
     const names =
       caller.kind === 'service' ? [...view.seenBy(caller.service ?? '')].toSorted() : view.names()
     const items: T[] = []
@@ -124,7 +124,7 @@ export function createServices(dependencies: {
     for (let place = firstAfter(names, after); place < names.length; place++) {
       const service = view.service(names[place] ?? '')
       if (!service) continue
-      if (items.length === limit) return { items, nextCursor: cursorAfter(last) }
+      if (items.length === limit) return { items, nextCursor: encodeCursor(last) }
       last = service.record.name
       items.push(show(service))
     }
