@@ -46,24 +46,45 @@ function isRunning(pid: number): boolean {
   }
 }
 
-test(
-  'a server is PostgreSQL 16, never runs as root and takes 200 connections',
-  startable,
-  async () => {
-    await using server = await startPostgres()
+test('a server is PostgreSQL 16 as its tests need it', startable, async (t) => {
+  // One server for all of these: each costs a second.
+  await using server = await startPostgres()
+
+  await t.test('it never runs as root and takes 200 connections', async () => {
     assert.match(String(await ask(server.url, 'show server_version')), /^16\./)
     assert.deepEqual(await ask(server.url, 'show max_connections'), ['200'])
     assert.deepEqual(await ask(server.url, 'show fsync'), ['off'])
     const status = readFileSync(`/proc/${server.pid}/status`, 'utf8')
     assert.doesNotMatch(status, /^Uid:.*\b0\b/m)
-  },
-)
+  })
 
-test('a connection without the password is refused', startable, async () => {
-  await using server = await startPostgres()
-  const url = new URL(server.url)
-  url.password = 'guessed'
-  await assert.rejects(connect(url.href), /password authentication failed/)
+  await t.test('a connection without the password is refused', async () => {
+    const url = new URL(server.url)
+    url.password = 'guessed'
+    await assert.rejects(connect(url.href), /password authentication failed/)
+  })
+
+  await t.test('restart ends its connections and keeps its data', async () => {
+    const client = await connect(server.url)
+    // Not events.once(): that rejects on the error which comes before the end.
+    const ended = new Promise<void>((resolve) => client.once('end', resolve))
+    await ask(server.url, 'create table kept as select 7 as value')
+    await server.restart()
+    await ended
+    assert.deepEqual(await ask(server.url, 'select value from kept'), [7])
+  })
+
+  await t.test('its port is refused to another one that asks for it', async () => {
+    await assert.rejects(startPostgres({ port: server.port }), /port \d+ is taken/)
+  })
+
+  await t.test('stop ends the processes and removes the folder, once', async () => {
+    const { pid, dataDir } = server
+    await server.stop()
+    assert.equal(pid !== undefined && isRunning(pid), false)
+    assert.equal(existsSync(dataDir), false)
+    await server.stop()
+  })
 })
 
 test(
@@ -85,37 +106,6 @@ test(
     }
   },
 )
-
-test('restart of a running server ends its connections and keeps its data', startable, async () => {
-  await using server = await startPostgres()
-  const client = await connect(server.url)
-  // Not events.once(): that rejects on the error which comes before the end.
-  const ended = new Promise<void>((resolve) => client.once('end', resolve))
-  await ask(server.url, 'create table kept as select 7 as value')
-  await server.restart()
-  await ended
-  assert.deepEqual(await ask(server.url, 'select value from kept'), [7])
-})
-
-test(
-  'a taken port is refused when asked for, and avoided when free to choose',
-  startable,
-  async () => {
-    await using first = await startPostgres()
-    await assert.rejects(startPostgres({ port: first.port }), /port \d+ is taken/)
-    await using second = await startPostgres()
-    assert.notEqual(second.port, first.port)
-  },
-)
-
-test('stop ends the processes and removes the folder', startable, async () => {
-  const server = await startPostgres()
-  const { pid, dataDir } = server
-  await server.stop()
-  assert.equal(pid !== undefined && isRunning(pid), false)
-  assert.equal(existsSync(dataDir), false)
-  await server.stop()
-})
 
 for (const ending of ['kill -9 of the owner', 'an owner that forgets to stop it'] as const) {
   test(`${ending} leaves no process and no folder behind`, startable, async () => {
