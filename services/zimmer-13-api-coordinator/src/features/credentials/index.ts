@@ -4,7 +4,6 @@ import type { Clock } from '../../platform/clock/clock.ts'
 import type { Key, Random } from '../../platform/crypto/index.ts'
 import type { Ledger } from '../../platform/ledger/ledger.ts'
 import type { Tables } from '../tables.ts'
-import { Cursors } from './cursor.ts'
 import { createReadDatabase } from './database-read.ts'
 import { Decryption } from './decryption.ts'
 import { KeyRing } from './key-ring.ts'
@@ -13,9 +12,7 @@ import { createManagement, type Management, type ManagementLimits } from './serv
 import type { CredentialView } from './view.ts'
 
 export { credentialRoutes } from './routes.ts'
-export type { Granted, GrantedValue, ServiceAnswer } from './reading.ts'
-export type { CredentialMetadata } from './credential.ts'
-export { CredentialView, type CredentialViewOptions } from './view.ts'
+export { CredentialView } from './view.ts'
 
 export interface CredentialsOptions {
   readonly database: { readonly db: Kysely<Tables> }
@@ -32,7 +29,7 @@ export interface CredentialsOptions {
   readonly limits?: Partial<ManagementLimits>
 }
 
-export interface CredentialsStatus {
+interface CredentialsStatus {
   readonly live: number
   /** Values held in the clear. */
   readonly cachedBytes: number
@@ -50,14 +47,12 @@ export function createCredentials(options: CredentialsOptions): Credentials {
   const keyRing = new KeyRing({ db, ledger, rootKey, houseId, clock, random })
   const read = createReadDatabase(ledger, clock)
   const decryption = new Decryption({ db, read, keyRing, houseId })
-  const cursors = new Cursors(rootKey, houseId)
   const management = createManagement({
     db,
     ledger,
     read,
     view,
     keyRing,
-    cursors,
     houseId,
     clock,
     random,

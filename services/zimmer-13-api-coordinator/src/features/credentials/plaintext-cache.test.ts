@@ -5,7 +5,7 @@ import type { CredentialRecord } from './credential.ts'
 import { makeOffer } from './offer.ts'
 import { PlaintextCache } from './plaintext-cache.ts'
 import { PreparedAnswer } from './prepared-answer.ts'
-import { MovableClock } from './test-house.ts'
+import { ManualClock } from '../../testing/manual-clock.ts'
 
 const etagKey = new Secret(Buffer.alloc(32, 1))
 
@@ -36,7 +36,7 @@ function answerFor(service: string, sizeBytes = 200): PreparedAnswer {
 }
 
 test('what is dropped, pushed out or too old is wiped, and a copy taken before stays whole', () => {
-  const clock = new MovableClock()
+  const clock = new ManualClock()
   const cache = new PlaintextCache(clock, 1_000)
   const answer = answerFor('orders')
   cache.put(answer, clock.monotonicMs() + 1_000)
@@ -50,7 +50,7 @@ test('what is dropped, pushed out or too old is wiped, and a copy taken before s
 })
 
 test('the answer used longest ago makes room first', () => {
-  const clock = new MovableClock()
+  const clock = new ManualClock()
   const cache = new PlaintextCache(clock, 600)
   const answers = ['a', 'b', 'c'].map((service) => answerFor(service))
   for (const answer of answers) cache.put(answer, clock.monotonicMs() + 1_000)
@@ -68,7 +68,7 @@ test('the answer used longest ago makes room first', () => {
 })
 
 test('an answer ends at its time without being asked for, a short-lived one before a long-lived', () => {
-  const clock = new MovableClock()
+  const clock = new ManualClock()
   const cache = new PlaintextCache(clock, 1_000)
   const long = answerFor('long')
   const short = answerFor('short')
@@ -82,7 +82,7 @@ test('an answer ends at its time without being asked for, a short-lived one befo
 })
 
 test('an answer to an older offer is not given, and is dropped', () => {
-  const clock = new MovableClock()
+  const clock = new ManualClock()
   const cache = new PlaintextCache(clock, 1_000)
   const answer = answerFor('orders')
   cache.put(answer, clock.monotonicMs() + 60_000)

@@ -195,7 +195,7 @@ for (const kind of databaseKinds) {
     matrix,
     async () => {
       await using house = await openTestHouse(kind)
-      const endsAt = new Date(Date.now() + 60_000).toISOString()
+      const endsAt = new Date(house.clock.now().getTime() + 60_000).toISOString()
       await make(house, 'a', { expiresAt: endsAt, cacheTtlSeconds: 3600 })
       await make(house, 'b', { cacheTtlSeconds: 3600 })
       const before = await read(house)

@@ -14,6 +14,7 @@ import { oldestKept, targetOf, type CredentialRecord } from './credential.ts'
 import type { ReadDatabase } from './database-read.ts'
 import { ValuesFault, type Decryption } from './decryption.ts'
 import { integrityFailed, type NamedFault } from './integrity.ts'
+import { find } from './lookup.ts'
 import { matchesEtag, type Offer } from './offer.ts'
 import { PlaintextCache } from './plaintext-cache.ts'
 import { parseValues, PreparedAnswer, type Values } from './prepared-answer.ts'
@@ -26,20 +27,20 @@ const attemptsMax = 5
 /** All prepared answers of 200 services of some KiB each, several times over. */
 const cacheDefaultBytes = 64 * 1024 * 1024
 
-export interface ServiceAnswer {
+interface ServiceAnswer {
   readonly etag: string
   /** JSON; null: what the caller has is current. */
   readonly body: Buffer | null
 }
 
-export interface GrantedValue {
+interface GrantedValue {
   readonly id: string
   readonly version: number
   readonly data: Values
   readonly expiresAt: string | null
 }
 
-export interface Granted {
+interface Granted {
   readonly credentials: Readonly<Record<string, GrantedValue>>
   /** Belongs into the audit record of the entry that hands them out. */
   readonly auditDetail: Readonly<Record<string, unknown>>
@@ -47,7 +48,7 @@ export interface Granted {
   isCurrent(): boolean
 }
 
-export interface Revealed {
+interface Revealed {
   readonly id: string
   readonly name: string
   readonly version: number
@@ -135,7 +136,9 @@ export function createReading(options: ReadingOptions): Reading {
       readAtMs + offer.cacheTtlSeconds * 1_000,
       clock.monotonicMs() + endsInMs,
     )
-    if (!closed && isCurrent(offer)) cache.put(answer, untilMs)
+    const held = !closed && isCurrent(offer) && cache.put(answer, untilMs)
+    // Those who wait for it have taken their copies by the next turn of the event loop.
+    if (!held) clock.after(0, () => answer.wipe())
     return answer
   }
 
@@ -326,26 +329,6 @@ function grantedValues(
     values[name] = { id, version, data, expiresAt: expiresAt?.toISOString() ?? null }
   }
   return values
-}
-
-/**
- * The live credential.
- * @throws HausError credential_not_found, integrity_failed
- */
-export function find(view: CredentialView, id: string): CredentialRecord {
-  const credential = view.get(id)
-  if (credential) return credential
-  const untrusted = view.untrusted(id)
-  if (!untrusted) throw notFound(id)
-  view.integrity.report(untrusted.fault)
-  throw integrityFailed(untrusted)
-}
-
-export function notFound(id: string): HausError {
-  return new HausError(
-    'credential_not_found',
-    `There is no credential with id ${id}; listCredentials shows those that are.`,
-  )
 }
 
 function checkKept(credential: CredentialRecord, version: number): void {

@@ -507,8 +507,12 @@ for (const kind of databaseKinds) {
           return true
         })
       }
-      const cursor = credentials.list({ limit: 1 }).nextCursor
-      assert.equal(cursor, null)
+      for (const cursor of ['nonsense', 'MTph=', '']) {
+        assert.throws(() => credentials.list({ cursor }), {
+          code: 'invalid_request',
+          fields: [{ field: 'query.cursor', detail: 'is not a cursor of this list' }],
+        })
+      }
       assert.deepEqual(await auditOfHouse(house.database), [])
       const { rows } = await house.database.pool.query('select id from haus.credential')
       assert.deepEqual(rows, [])

@@ -22,6 +22,7 @@ import {
 import type { Kysely } from 'kysely'
 import type { Clock } from '../../platform/clock/clock.ts'
 import type { Random } from '../../platform/crypto/index.ts'
+import { decodeCursor, encodeCursor } from '../../platform/http/cursor.ts'
 import type { RequestContext } from '../../platform/http/caller.ts'
 import { GuardLost, type Ledger, type NewEvent, type Write } from '../../platform/ledger/ledger.ts'
 import { auditOf } from '../audit/index.ts'
@@ -32,7 +33,6 @@ import {
   type CredentialMetadata,
   type CredentialRecord,
 } from './credential.ts'
-import type { Cursors } from './cursor.ts'
 import type { ReadDatabase } from './database-read.ts'
 import { sealVersion } from './envelope.ts'
 import {
@@ -43,9 +43,9 @@ import {
   parseValuesField,
 } from './input.ts'
 import { integrityFailed, KeyFault } from './integrity.ts'
+import { find } from './lookup.ts'
 import type { KeyRing } from './key-ring.ts'
 import type { Values } from './prepared-answer.ts'
-import { find } from './reading.ts'
 import { recordingRefusals } from './refusals.ts'
 import {
   forgetDeleted,
@@ -96,7 +96,7 @@ export interface Management {
   list(query: QueryOf<typeof listCredentials>): CredentialPage
 }
 
-export interface CredentialPage {
+interface CredentialPage {
   readonly items: CredentialMetadata[]
   readonly nextCursor: string | null
 }
@@ -107,7 +107,6 @@ export interface ManagementOptions {
   readonly read: ReadDatabase
   readonly view: CredentialView
   readonly keyRing: KeyRing
-  readonly cursors: Cursors
   readonly houseId: string
   readonly clock: Clock
   readonly random: Random
@@ -126,8 +125,7 @@ interface Change {
 }
 
 export function createManagement(options: ManagementOptions): Management {
-  const { db, ledger, read, view, keyRing, cursors, houseId, clock, random, canonicalService } =
-    options
+  const { db, ledger, read, view, keyRing, houseId, clock, random, canonicalService } = options
   const limits = { ...managementLimits, ...options.limits }
   const turns = new Turns()
 
@@ -385,7 +383,7 @@ export function createManagement(options: ManagementOptions): Management {
       ),
 
     list({ service, cursor, limit = 100 }) {
-      const after = cursor === undefined ? '' : cursors.parse(cursor)
+      const after = decodeCursor(cursor) ?? ''
       const names = service === undefined ? view.names() : view.namesOf(canonicalService(service))
       const start = firstAfter(names, after)
       const page = names.slice(start, start + limit)
@@ -396,7 +394,7 @@ export function createManagement(options: ManagementOptions): Management {
         if (record) items.push(metadataOf(record))
       }
       const more = last !== undefined && start + limit < names.length
-      return { items, nextCursor: more ? cursors.format(last) : null }
+      return { items, nextCursor: more ? encodeCursor(last) : null }
     },
   }
 

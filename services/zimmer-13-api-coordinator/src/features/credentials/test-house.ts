@@ -1,9 +1,9 @@
-/** A house of credentials for tests: a real database, a real ledger, captured logs, a clock that tests move. */
+/** A house of credentials for tests: real database and ledger, captured logs, a clock that tests move. */
 import { Writable } from 'node:stream'
 import { after } from 'node:test'
 import type { Kysely } from 'kysely'
 import { migrations } from '../../migrations/index.ts'
-import { systemClock, type Cancel, type Clock } from '../../platform/clock/clock.ts'
+import { systemClock } from '../../platform/clock/clock.ts'
 import { Secret, systemRandom, type Key } from '../../platform/crypto/index.ts'
 import type { Database, DatabaseKind } from '../../platform/database/index.ts'
 import type { Caller, RequestContext } from '../../platform/http/caller.ts'
@@ -15,43 +15,15 @@ import {
 } from '../../platform/ledger/index.ts'
 import { createLog } from '../../platform/log/log.ts'
 import { openTestDatabase, type TestDatabase } from '../../testing/databases.ts'
+import { ManualClock } from '../../testing/manual-clock.ts'
 import type { Tables } from '../tables.ts'
 import { CredentialView, createCredentials, type Credentials } from './index.ts'
 import type { ManagementLimits } from './service.ts'
 
-export const houseId = '01933b6e-7c00-7000-8000-0000000000aa'
-export const rootKey: Key = new Secret(Buffer.alloc(32, 5))
+const houseId = '01933b6e-7c00-7000-8000-0000000000aa'
+const rootKey: Key = new Secret(Buffer.alloc(32, 5))
 
-/** Real time, plus what the test adds to it. Timers fire when the test moves past them. */
-export class MovableClock implements Clock {
-  #aheadMs = 0
-  readonly #timers = new Set<{ atMs: number; task: () => void }>()
-
-  now(): Date {
-    return new Date(systemClock.now().getTime() + this.#aheadMs)
-  }
-
-  monotonicMs(): number {
-    return systemClock.monotonicMs() + this.#aheadMs
-  }
-
-  after(delayMs: number, task: () => void): Cancel {
-    const timer = { atMs: this.monotonicMs() + delayMs, task }
-    this.#timers.add(timer)
-    return () => this.#timers.delete(timer)
-  }
-
-  advance(ms: number): void {
-    this.#aheadMs += ms
-    for (const timer of this.#timers) {
-      if (timer.atMs > this.monotonicMs()) continue
-      this.#timers.delete(timer)
-      timer.task()
-    }
-  }
-}
-
-export interface ProcessOptions {
+interface ProcessOptions {
   readonly rootKey?: Key
   readonly cacheMaxBytes?: number
   readonly limits?: Partial<ManagementLimits>
@@ -65,14 +37,14 @@ export interface TestProcess {
   readonly credentials: Credentials
   readonly view: CredentialView
   readonly ledger: RunningLedger
-  readonly clock: MovableClock
+  readonly clock: ManualClock
   /** Each line that was logged. */
   readonly logged: string[]
   readonly events: LedgerEvent[]
   stop(): Promise<void>
 }
 
-export async function startProcess(
+async function startProcess(
   database: Database<Tables>,
   options: ProcessOptions = {},
 ): Promise<TestProcess> {
@@ -88,7 +60,7 @@ export async function startProcess(
       },
     }),
   })
-  const clock = new MovableClock()
+  const clock = new ManualClock(new Date().toISOString())
   const events: LedgerEvent[] = []
   const view = new CredentialView({ db: database.db, rootKey: key, houseId, log })
   const ledger = createLedger<Tables>({

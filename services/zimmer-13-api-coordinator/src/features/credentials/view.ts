@@ -21,7 +21,7 @@ import { beforeAllIds, loadByIds, loadPage, type StoredCredential } from './stor
 /** The embedded database answers one query at a time: a page of 500 keeps a flush waiting for some 10 ms. */
 const pageSize = 500
 
-export interface CredentialViewOptions {
+interface CredentialViewOptions {
   /** For reloads; `load` is given the handle of its snapshot. */
   readonly db: Kysely<Tables>
   readonly rootKey: Key

@@ -1,0 +1,20 @@
+/** From an id to the live credential, or to the reason why there is none. */
+import { HausError } from '@haus/contract'
+import type { CredentialRecord } from './credential.ts'
+import { integrityFailed } from './integrity.ts'
+import type { CredentialView } from './view.ts'
+
+/** @throws HausError credential_not_found, integrity_failed */
+export function find(view: CredentialView, id: string): CredentialRecord {
+  const credential = view.get(id)
+  if (credential) return credential
+  const untrusted = view.untrusted(id)
+  if (untrusted) {
+    view.integrity.report(untrusted.fault)
+    throw integrityFailed(untrusted)
+  }
+  throw new HausError(
+    'credential_not_found',
+    `There is no credential with id ${id}; listCredentials shows those that are.`,
+  )
+}
