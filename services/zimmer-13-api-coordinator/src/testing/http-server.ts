@@ -11,6 +11,7 @@ import type {
   HttpLimits,
   HttpServer,
   RequestContext,
+  Routes,
 } from '../platform/http/index.ts'
 import { createLog } from '../platform/log/log.ts'
 import { Writable } from 'node:stream'
@@ -49,6 +50,8 @@ export interface TestHttpOptions {
   readonly tls?: { cert: string; key: string }
   /** Stands in for the handler of that operation; the others answer their example. */
   readonly handlers?: Readonly<Record<string, (call: Call<Operation>) => Answer | Promise<Answer>>>
+  /** Brings its own operations; the others get the stand-ins above. */
+  readonly surface?: (routes: Routes) => void
   readonly recordDenial?: (denial: Denial) => Promise<void>
 }
 
@@ -85,7 +88,16 @@ export async function startHttpServer(options: TestHttpOptions = {}): Promise<Te
       denials.push({ context, target, code })
     },
   })
+  const own = new Set<string>()
+  options.surface?.({
+    ...routes,
+    implement(operation, handler) {
+      own.add(operation.id)
+      routes.implement(operation, handler)
+    },
+  })
   for (const operation of catalogue) {
+    if (own.has(operation.id)) continue
     const handler = options.handlers?.[operation.id]
     routes.implement(operation, (call) => {
       calls.push({ operation: operation.id, call })
