@@ -72,7 +72,10 @@ export const listServiceKeys = defineOperation({
   params: ServiceParams,
   query: Type.Object({ ...Page }, { additionalProperties: false }),
   answers: {
-    200: { description: 'The keys, oldest first; of those that are revoked the newest 64.', schema: pageOf(Key) },
+    200: {
+      description: 'The keys, oldest first; of those that are revoked the newest 64.',
+      schema: pageOf(Key),
+    },
   },
   errors: [],
   example: {
