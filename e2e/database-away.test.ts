@@ -1,0 +1,137 @@
+/** The database goes away under a running house: reads go on and say how old they are, writes say no at once. */
+import { test, type TestContext } from 'node:test'
+import assert from 'node:assert/strict'
+import { processTree } from '../bench/process-usage.ts'
+import {
+  postgresUnavailable,
+  startPostgres,
+  type PostgresServer,
+} from '../services/zimmer-13-api-coordinator/src/testing/postgres-server.ts'
+import { until } from '../services/zimmer-13-api-coordinator/src/testing/until.ts'
+import { createIdentity, type HouseClient } from './client.ts'
+import { startHouse, type House } from './harness.ts'
+
+const unavailable = postgresUnavailable()
+const needsPostgres = unavailable === undefined ? {} : { skip: unavailable }
+/** The promise is 250 ms; the rest is for a machine with other tests on it. */
+const refusalDeadlineMs = 1_500
+/** A database that hangs is told from a slow one only by waiting. */
+const saidDeadlineMs = 20_000
+const backDeadlineMs = 30_000
+const canary = 'canary-of-a-house-without-database'
+
+interface Stage {
+  readonly house: House
+  readonly postgres: PostgresServer
+  readonly service: HouseClient
+  readonly instanceId: string
+  readonly incarnation: number
+}
+
+async function setUp(t: TestContext): Promise<Stage> {
+  const postgres = await startPostgres()
+  t.after(() => postgres.stop())
+  const house = await startHouse({
+    databaseUrl: postgres.url,
+    env: { HAUS_ADVERTISE_ALLOW: '127.0.0.0/8' },
+  })
+  t.after(() => house[Symbol.asyncDispose]())
+  await house.operator.expectSoon(201, 'POST', '/api/credentials/create', {
+    name: 'orders-database',
+    data: { password: canary },
+    services: ['orders'],
+  })
+  const service = house.as((await createIdentity(house.operator, 'orders')).token)
+  const { body } = await service.expectSoon(201, 'POST', '/api/services/register', registration(1))
+  return { house, postgres, service, instanceId: body.instanceId, incarnation: body.incarnation }
+}
+
+function registration(place: number) {
+  return { name: 'orders', version: '1.0.0', address: `127.64.1.${place}`, port: 9 }
+}
+
+async function checkWhileAway({ house, service, instanceId, incarnation }: Stage): Promise<void> {
+  const discover = () => service.expect(200, 'GET', '/api/discover?service=orders')
+  const ageMs = async (): Promise<number> => {
+    const { headers, body } = await discover()
+    assert.equal(body.service, 'orders')
+    return Number(headers['haus-age-ms'])
+  }
+  await until('the answers say that they grow old', async () => (await ageMs()) > 500, 20_000)
+  const before = await ageMs()
+  await until('the age grows', async () => (await ageMs()) > before)
+
+  const refused = [
+    ['POST', '/api/services/register', registration(2), service],
+    ['GET', '/api/credentials/service/orders', undefined, service],
+    ['POST', '/api/services/other/keys', undefined, house.operator],
+  ] as const
+  for (const [method, path, body, client] of refused) {
+    const answer = await client.request(method, path, { body })
+    assert.equal(answer.status, 503, `${method} ${path}: ${answer.text}`)
+    assert.match(String(answer.headers['content-type']), /^application\/problem\+json/)
+    assert.ok(Number(answer.headers['retry-after']) >= 1, `${method} ${path} has no Retry-After`)
+    assert.ok(answer.durationMs < refusalDeadlineMs, `${path} took ${answer.durationMs} ms`)
+    assert.ok(!answer.text.includes(canary), 'a secret left without its audit record')
+  }
+  await until(
+    'the house says that it takes no writes',
+    async () => {
+      const ready = await house.operator.get('/health/ready')
+      assert.equal(ready.status, 200)
+      assert.equal(ready.body.status, 'ready')
+      return ready.body.writes === 'unavailable'
+    },
+    saidDeadlineMs,
+  )
+  // Leases live in memory: a service does not lose its place because the house lost its database.
+  await service.expect(200, 'POST', `/api/services/orders/instances/${instanceId}/heartbeat`, {
+    incarnation,
+  })
+}
+
+async function checkAfterwards({ house, service }: Stage): Promise<void> {
+  await until(
+    'writes are available again, by themselves',
+    async () => (await house.operator.get('/health/ready')).body.writes === 'available',
+    backDeadlineMs,
+  )
+  await service.expectSoon(201, 'POST', '/api/services/register', registration(3))
+  const read = await service.expectSoon(200, 'GET', '/api/credentials/service/orders')
+  assert.equal(read.body.credentials['orders-database'].data.password, canary)
+  const { headers, body } = await service.expect(200, 'GET', '/api/discover?service=orders')
+  assert.ok(Number(headers['haus-age-ms']) < 2_000, `age ${String(headers['haus-age-ms'])}`)
+  const addresses = body.instances.map(({ address }: { address: string }) => address)
+  assert.ok(!addresses.includes('127.64.1.2'), 'what was refused has been written after all')
+}
+
+test(
+  'PostgreSQL is killed and comes back: reads state their age, writes answer 503, all resumes',
+  needsPostgres,
+  async (t) => {
+    const stage = await setUp(t)
+    await stage.postgres.kill9()
+    await checkWhileAway(stage)
+    await stage.postgres.restart()
+    await checkAfterwards(stage)
+    assert.equal((await stage.house.stop()).exitCode, 0)
+  },
+)
+
+test(
+  'PostgreSQL hangs without closing anything: the same promises hold',
+  needsPostgres,
+  async (t) => {
+    const stage = await setUp(t)
+    const { pid } = stage.postgres
+    assert.ok(pid !== undefined)
+    const frozen = processTree(pid)
+    for (const process_ of frozen) process.kill(process_, 'SIGSTOP')
+    try {
+      await checkWhileAway(stage)
+    } finally {
+      for (const process_ of frozen) process.kill(process_, 'SIGCONT')
+    }
+    await checkAfterwards(stage)
+  },
+)
