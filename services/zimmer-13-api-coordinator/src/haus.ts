@@ -195,8 +195,9 @@ export function createHaus(config: Config, options: HausOptions): Haus {
       await ledger.stop(storageStopMs)
       credentials.close()
     })
-    await identity.start()
+    // Before the files are settled, which would warn of the lost token that is being replaced.
     if (options.renewOperatorToken) await identity.renewOperatorToken()
+    await identity.start()
 
     await registry.start()
     undo.push(() => registry.stop())
