@@ -47,7 +47,7 @@ type Place = {
   /** `packages/x` or `services/x`; undefined for scripts, bench and e2e. */
   readonly workspace: string | undefined
   readonly test: boolean
-  /** `platform`, `features`, …, the first folder or file name below src. */
+  /** `platform`, `features`, … or `haus`; `main` for every other file directly in src. */
   readonly area: string
   /** The feature or surface, or undefined for a file directly in the folder of all of them. */
   readonly slice: string | undefined
@@ -179,7 +179,7 @@ function placeOf(file: string): Place {
     file,
     workspace,
     test: first === 'testing' || /\.test\.tsx?$/.test(file),
-    area: first.replace(/\.tsx?$/, ''),
+    area: below.length > 1 || first === 'haus.ts' ? first.replace(/\.tsx?$/, '') : 'main',
     slice: below.length > 2 ? below[1] : undefined,
   }
 }
