@@ -72,17 +72,22 @@ export async function runSteps(steps: readonly Step[], session: Session): Promis
       // Nothing of it runs any more.
     }
   }
-  const timer = setTimeout(killGroup, session.timeoutMs)
+  let late = false
+  const timer = setTimeout(() => {
+    late = true
+    killGroup()
+  }, session.timeoutMs)
   let stdout = ''
   let stderr = ''
   child.stdout.setEncoding('utf8').on('data', (text: string) => (stdout += text))
   child.stderr.setEncoding('utf8').on('data', (text: string) => (stderr += text))
-  child.stdin.end(script)
-  await new Promise((resolve) => child.on('exit', resolve))
-  clearTimeout(timer)
-  killGroup()
+  // A session that ends early does not read to the end of its script.
+  child.stdin.on('error', () => {}).end(script)
+  child.on('exit', killGroup)
   await new Promise((resolve) => child.on('close', resolve))
+  clearTimeout(timer)
   const outputs = stdout.split(separator).slice(1)
+  assert.ok(!late, `Not done after ${session.timeoutMs} ms. The last output:\n${outputs.at(-1)}`)
   assert.equal(stderr, '', `After:\n${outputs.at(-1)}`)
   assert.equal(outputs.length, steps.length, `It ended early. The last output:\n${outputs.at(-1)}`)
   return outputs
