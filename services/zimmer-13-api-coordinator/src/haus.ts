@@ -4,7 +4,7 @@
  */
 import { readFile, rename, rm, writeFile } from 'node:fs/promises'
 import path from 'node:path'
-import { catalogue, HausError } from '@haus/contract'
+import { HausError } from '@haus/contract'
 import type { Config } from './config/load.ts'
 import { auditOfRefusal, auditRoutes } from './features/audit/index.ts'
 import {
@@ -32,6 +32,8 @@ import { measureEventLoopLag } from './platform/clock/event-loop-lag.ts'
 import { createLedger } from './platform/ledger/index.ts'
 import type { LedgerTables } from './platform/ledger/table.ts'
 import type { Log } from './platform/log/log.ts'
+import { apiRoutes } from './surfaces/api/index.ts'
+import { createMetrics, prometheusRoutes } from './surfaces/prometheus/index.ts'
 import type { Kysely } from 'kysely'
 
 export interface HausOptions {
@@ -155,12 +157,14 @@ export function createHaus(config: Config, options: HausOptions): Haus {
       dependenciesOf: (service) => registryView.service(service)?.record.dependencies ?? [],
     })
 
+    const metrics = createMetrics()
     const server = createHttpServer({
       log,
       clock,
       random,
       tls,
       allowedHosts: [options.hostName.toLowerCase(), ...config.apiHosts],
+      onRequestDone: metrics.onRequestDone,
     })
     const routes = createRoutes(server, {
       authenticate: (authorization, { source }) => identity.authenticate(authorization, source),
@@ -175,7 +179,7 @@ export function createHaus(config: Config, options: HausOptions): Haus {
     auditRoutes(routes, database.db as unknown as Kysely<LedgerTables>)
     credentialRoutes(routes, credentials)
     registryRoutes(routes, registry)
-    healthRoutes(routes, registry, {
+    const readings = {
       readiness: () => readiness,
       ledger: () => ledger.status(),
       version,
@@ -187,8 +191,12 @@ export function createHaus(config: Config, options: HausOptions): Haus {
       streams: () => events.streams,
       integrityFailures: () =>
         identity.status().integrityFailures + credentials.status().integrityFailures,
-    })
-    routes.finish({ missing: catalogue.map((operation) => operation.id) })
+      house: () => registryView.snapshot(),
+    }
+    healthRoutes(routes, registry, readings)
+    prometheusRoutes(routes, metrics, readings)
+    apiRoutes(routes, { version })
+    routes.finish()
 
     await ledger.start()
     undo.push(async () => {

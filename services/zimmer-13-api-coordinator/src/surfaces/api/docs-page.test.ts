@@ -40,7 +40,7 @@ test('no address in the page leaves the house', () => {
 
 test('links within the page arrive', () => {
   for (const [, target] of text.matchAll(/href="#([\w-]+)"/g)) {
-    assert.ok(text.includes(`id="${target}"`), target)
+    assert.ok(text.includes(`id="${target}"`), String(target))
   }
 })
 
