@@ -7,7 +7,7 @@
  * secret and asks only whether something answers, and certificates are made for names while
  * probes go to addresses. The address is checked again here, after it has been resolved.
  *
- * Places are limited twice: at most 64 probes at a time, and at most 500 a second, since a burst
+ * Places are limited twice: at most 64 probes at a time, and at most 250 a second, since a burst
  * of registrations must not become a burst of connections on the thread that answers.
  */
 import http from 'node:http'
@@ -58,7 +58,7 @@ export const probeTimeoutMs = 5_000
 /** A host that is there answers a connect in milliseconds; this finds one that is not. */
 export const connectTimeoutMs = 1_000
 const concurrencyDefault = 64
-const perSecondDefault = 500
+const perSecondDefault = 250
 /** Enough for any health report; the rest of a larger body is not read. */
 const bodyMaxBytes = 64 * 1024
 const headersMaxBytes = 16 * 1024

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { createServer, type Server } from 'node:http'
 import type net from 'node:net'
 import { test } from 'node:test'
-import { HausError, type ErrorCode } from '@haus/contract'
+import { HausError, instancesPerServiceMax, servicesMax, type ErrorCode } from '@haus/contract'
 import { migrations } from '../../migrations/index.ts'
 import { systemClock } from '../../platform/clock/clock.ts'
 import { systemRandom } from '../../platform/crypto/random.ts'
@@ -20,6 +20,7 @@ import { ManualClock } from '../../testing/manual-clock.ts'
 import { until } from '../../testing/until.ts'
 import type { Tables } from '../tables.ts'
 import type { GrantedCredentials, RegistrationCredentials } from './credentials-port.ts'
+import { instanceRegistered, serviceChanged } from './records.ts'
 import { createRegistry, type Registry } from './registry.ts'
 import { createRegistryView, type RegistryView } from './view.ts'
 
@@ -634,5 +635,113 @@ for (const kind of databaseKinds) {
         await refusedWith('service_not_found', () => house.registry.deleteService('x', as(null)))
       },
     )
+
+    await promise(
+      'limits of the house refuse what is new, and not what is there',
+      async (house) => {
+        const { registry, view } = house
+        const own = await registry.register(registration('orders', 9), as('orders'))
+        const time = '2026-11-23T12:00:00.000Z'
+        const record = view.service('orders')?.record
+        const instance = view.instance(own.instanceId)
+        assert(record && instance)
+        let index = view.index
+        const crowd = Array.from({ length: instancesPerServiceMax - 1 }, (_, place) =>
+          instanceRegistered({
+            ...instance,
+            id: `f${place}`,
+            address: '10.0.0.1',
+            port: place + 1,
+          }),
+        )
+        view.apply(crowd.map((event) => ({ ...event, index: ++index, time })))
+        const error = await refusedWith('limit_reached', () =>
+          registry.register(registration('orders', 10), as('orders')),
+        )
+        assert.match(error.message, /10000 instances/)
+        assert.equal(
+          (await registry.register(registration('orders', 9), as('orders'))).incarnation,
+          2,
+        )
+        const street = Array.from({ length: servicesMax - 1 }, (_, place) =>
+          serviceChanged({ ...record, name: `s${place}` }),
+        )
+        view.apply(street.map((event) => ({ ...event, index: ++index, time })))
+        await refusedWith('limit_reached', () =>
+          registry.register(registration('one-more', 9), as('one-more')),
+        )
+      },
+    )
+
+    await promise(
+      'who was heard of is written in batches; after a restart nobody is purged within the hour, whatever the clock says',
+      async (house) => {
+        const { instanceId: id } = await house.registry.register(
+          registration('orders', 9),
+          as('orders'),
+        )
+        await until('it is offline', () => {
+          house.clock.advance(1_000)
+          return house.view.instance(id)?.state === 'offline'
+        })
+        const lastSeen = async () => {
+          const row = await database.db
+            .selectFrom('instance')
+            .select('last_seen_at')
+            .executeTakeFirst()
+          return row?.last_seen_at.getTime()
+        }
+        const before = await lastSeen()
+        house.registry.heartbeat('orders', id, { incarnation: 1 })
+        assert.equal(await lastSeen(), before, 'not per heartbeat')
+        house.clock.advance(10_000)
+        await until('it is written', async () => (await lastSeen()) !== before)
+
+        await database.pool.query(
+          `update haus.instance set last_seen_at = now() - interval '30 hours'`,
+        )
+        await using again = await house.restart()
+        again.clock.advance(50 * 60_000)
+        assert(again.view.instance(id))
+        await until('it is forgotten', () => {
+          again.clock.advance(60_000)
+          return again.view.instance(id) === undefined
+        })
+        assert(again.clock.monotonicMs() >= 60 * 60_000)
+      },
+    )
   })
 }
+
+test(
+  'two processes over one PostgreSQL: each sees what the other registered, and starts are counted once',
+  needsDatabase('postgres'),
+  async () => {
+    await using database = await openTestDatabase<Tables>('postgres', { migrations })
+    await using one = await openHouse(database)
+    await using other = await openHouse(database)
+    await using zimmer = await openZimmer()
+    const request = registration('orders', zimmer.port)
+    const first = await one.registry.register(request, as('orders'))
+    await until('the other knows', () => other.view.instance(first.instanceId))
+    assert.equal(discovered(other, 'orders').port, zimmer.port)
+    assert.equal(
+      other.registry.heartbeat('orders', first.instanceId, { incarnation: 1 }).changed
+        .configVersion,
+      null,
+    )
+    const starts = await Promise.all([
+      one.registry.register(request, as('orders')),
+      other.registry.register(request, as('orders')),
+    ])
+    assert.deepEqual(
+      starts.map(({ incarnation }) => incarnation).toSorted((a, b) => a - b),
+      [2, 3],
+    )
+    await until('both agree', () =>
+      [one, other].every(({ view }) => view.instance(first.instanceId)?.incarnation === 3),
+    )
+    await other.registry.deregister('orders', first.instanceId, 3, as('orders'))
+    await until('it is gone from both', () => one.view.counts.instances === 0)
+  },
+)
