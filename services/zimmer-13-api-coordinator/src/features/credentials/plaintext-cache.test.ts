@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import type { Clock } from '../../platform/clock/clock.ts'
 import { Secret } from '../../platform/crypto/index.ts'
 import type { CredentialRecord } from './credential.ts'
 import { makeOffer } from './offer.ts'
@@ -88,5 +89,18 @@ test('an answer to an older offer is not given, and is dropped', () => {
   cache.put(answer, clock.monotonicMs() + 60_000)
   assert.equal(cache.get('orders', answer.offer.etag), answer)
   assert.equal(cache.get('orders', '"another"'), undefined)
+  assert.ok(answer.wiped)
+})
+
+test('an answer whose time is over is not given, even when the timers are late', () => {
+  let nowMs = 0
+  const stalled: Clock = { now: () => new Date(0), monotonicMs: () => nowMs, after: () => () => {} }
+  const cache = new PlaintextCache(stalled, 1_000)
+  const answer = answerFor('orders')
+  cache.put(answer, 1_000)
+  nowMs = 999
+  assert.equal(cache.get('orders', answer.offer.etag), answer)
+  nowMs = 1_000
+  assert.equal(cache.get('orders', answer.offer.etag), undefined)
   assert.ok(answer.wiped)
 })

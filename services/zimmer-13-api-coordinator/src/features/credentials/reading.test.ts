@@ -372,6 +372,30 @@ for (const kind of databaseKinds) {
     },
   )
 
+  test(
+    `${kind}: a change drops what is held in the clear at once, before anybody asks again`,
+    matrix,
+    async () => {
+      await using house = await openTestHouse(kind)
+      const other = await house.another()
+      const { id } = await make(house, 'a', { cacheTtlSeconds: 3600 })
+      await until('the other process knows it', () => other.view.get(id))
+      const held = () => [house, other].map((each) => each.credentials.status().cachedBytes > 0)
+      for (const change of [
+        () => house.credentials.addVersion(id, { data: { value: 'b' } }, revealing),
+        () => house.credentials.update(id, { description: 'c' }, changing),
+        () => house.credentials.remove(id, operatorDoes('deleteCredential')),
+      ]) {
+        await read(house)
+        await read(other)
+        assert.deepEqual(held(), [true, true])
+        await change()
+        assert.equal(held()[0], false)
+        await until('the other process has dropped it', () => !held()[1])
+      }
+    },
+  )
+
   test(`${kind}: closing wipes what is held in the clear`, matrix, async () => {
     await using house = await openTestHouse(kind)
     await make(house, 'a')

@@ -180,6 +180,37 @@ for (const kind of databaseKinds) {
     },
   )
 
+  test(
+    `${kind}: changes of different fields at the same moment, in two processes, are all kept`,
+    matrix,
+    async () => {
+      await using house = await openTestHouse(kind)
+      const other = await house.another()
+      const { id } = await house.credentials.create(input, creating)
+      await until('the other process knows it', () => other.view.get(id))
+      await Promise.all([
+        house.credentials.update(id, { description: 'kept' }, changing),
+        other.credentials.update(id, { services: ['orders'] }, changing),
+        house.credentials.update(id, { cacheTtlSeconds: 7 }, changing),
+        other.credentials.update(id, { expiresAt: '2999-01-01T00:00:00Z' }, changing),
+      ])
+      const { credentials } = await house.another()
+      const { description, services, cacheTtlSeconds, expiresAt } = await credentials.get(
+        id,
+        getting,
+      )
+      assert.deepEqual(
+        { description, services, cacheTtlSeconds, expiresAt },
+        {
+          description: 'kept',
+          services: ['orders'],
+          cacheTtlSeconds: 7,
+          expiresAt: '2999-01-01T00:00:00.000Z',
+        },
+      )
+    },
+  )
+
   test(`${kind}: at most 32 versions are kept, and the oldest go first`, matrix, async () => {
     await using house = await openTestHouse(kind)
     const { id } = await house.credentials.create(input, creating)
