@@ -117,7 +117,7 @@ export const listAudit = defineOperation({
           code: null,
           source: '127.0.0.1',
           requestId: example.requestId,
-          detail: { version: 1 },
+          detail: { id: example.credentialId, version: 1 },
         },
       ],
       nextCursor: null,
