@@ -30,7 +30,7 @@ test('every operation is there once, with effect, permission and its errors by s
 test('every reference arrives, and every component is used', () => {
   const text = JSON.stringify(document)
   const used = new Set(
-    [...text.matchAll(/"#\/components\/schemas\/(\w+)"/g)].map(([, name]) => name),
+    [...text.matchAll(/"#\/components\/schemas\/(\w+)"/g)].map(([, name]) => String(name)),
   )
   assert.deepEqual([...used].toSorted(), Object.keys(document.components.schemas).toSorted())
 })

@@ -1,9 +1,8 @@
-export { anonymous } from './caller.ts'
 export type { Caller, RequestContext } from './caller.ts'
 export { createRoutes } from './routes.ts'
 export type { RequestDone } from './exchange.ts'
 export type { Answer, Call, Handler, RequestInfo, Routes, RoutesOptions } from './routes.ts'
-export { createHttpServer, httpLimits } from './server.ts'
+export { createHttpServer } from './server.ts'
 export type {
   HttpLimits,
   HttpServer,

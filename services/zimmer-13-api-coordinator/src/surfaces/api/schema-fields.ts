@@ -41,10 +41,10 @@ export function fieldRows(schema: JsonSchema, document: OpenApiDocument): FieldR
   /** Behind a reference, and without the `null` that a nullable field carries. */
   function unwrap(given: JsonSchema): { schema: JsonSchema; nullable: boolean } {
     const target = given.$ref?.split('/').at(-1)
-    const schema = target === undefined ? given : (document.components.schemas[target] ?? {})
-    const branches = schema.anyOf?.filter((branch) => branch.type !== 'null') ?? []
+    const plain = target === undefined ? given : (document.components.schemas[target] ?? {})
+    const branches = plain.anyOf?.filter((branch) => branch.type !== 'null') ?? []
     const [branch] = branches
-    if (branch === undefined || branches.length !== 1) return { schema, nullable: false }
+    if (branch === undefined || branches.length !== 1) return { schema: plain, nullable: false }
     return { schema: unwrap(branch).schema, nullable: true }
   }
 
