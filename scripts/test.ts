@@ -53,6 +53,7 @@ for (const [signal, exitCode] of [
     // npm passes a Ctrl-C on that the terminal has already delivered: the second one changes nothing.
     if (interrupted) return
     interrupted = true
+    say(`Interrupted by ${signal}`)
     void stop().finally(() => process.exit(exitCode))
   })
 }
