@@ -47,8 +47,8 @@ function openMonitor() {
   const beliefs: string[] = []
   let places = Number.POSITIVE_INFINITY
   const prober: Prober = {
-    probe({ port }) {
-      if (places <= 0) return null
+    probe({ port }, urgent) {
+      if (places <= 0 && urgent !== true) return null
       places -= 1
       probed.push({ id: String(port), atMs: clock.monotonicMs() })
       const kind = findings.get(port) ?? 'passed'
@@ -227,6 +227,18 @@ test('when there is no place to probe, what is due waits and is not lost', async
   await pass(100)
   assert.equal(beliefs.length, 5)
   assert.equal(monitor.watching, 5)
+})
+
+test('a suspect does not stand in line behind those that have just come', async () => {
+  const { monitor, watch, pass, beliefs, findings, limitPlaces } = openMonitor()
+  limitPlaces(0)
+  for (let port = 2; port <= 500; port++) watch(port)
+  watch(1, 'healthy')
+  await pass(2_000)
+  findings.set(1, 'refused')
+  monitor.report('1', 1, { kind: 'doubted', reason: 'connection refused' })
+  await pass(900)
+  assert.deepEqual(beliefs, ['1 suspect', '1 offline'])
 })
 
 test('a stopped monitor leaves no timer and changes its mind no more', async () => {

@@ -35,7 +35,7 @@ export interface Belief {
   readonly since: string
 }
 
-export interface Observation {
+interface Observation {
   readonly latencyMs: number
   readonly checkedAt: string
   readonly mend: string | null
@@ -61,7 +61,7 @@ export interface Monitor {
   stop(): void
 }
 
-export interface MonitorOptions {
+interface MonitorOptions {
   readonly clock: Clock
   readonly prober: Prober
   /** Random share of a delay, [0, 1). */
@@ -71,7 +71,7 @@ export interface MonitorOptions {
 }
 
 /** How often what cannot vouch for itself is looked at. */
-export const roundIntervalMs = 30_000
+const roundIntervalMs = 30_000
 /** The first look by the monitor itself; a registration has usually looked already. */
 const firstLookMs = 1_000
 const lookAgainAfterMs = 1_000
@@ -92,15 +92,16 @@ export function createMonitor(options: MonitorOptions): Monitor {
   const { clock, prober, unit, onBelief } = options
   const patients = new Map<string, Patient>()
   const due = new DueQueue()
+  /** What may just have died does not stand in line behind thousands that have just come. */
+  const urgent = new DueQueue()
   let running = false
   let cancelTimer: Cancel | undefined
   let timerMs = Number.POSITIVE_INFINITY
 
   function arm(): void {
     if (!running) return
-    const nextMs = due.nextMs()
-    if (nextMs === null || nextMs >= timerMs) return
-    armAt(nextMs)
+    const nextMs = Math.min(urgent.nextMs() ?? Infinity, due.nextMs() ?? Infinity)
+    if (nextMs < timerMs) armAt(nextMs)
   }
 
   function armAt(atMs: number): void {
@@ -113,21 +114,28 @@ export function createMonitor(options: MonitorOptions): Monitor {
     timerMs = Number.POSITIVE_INFINITY
     cancelTimer = undefined
     const nowMs = clock.monotonicMs()
-    for (let id = due.take(nowMs); id !== null; id = due.take(nowMs)) {
-      const patient = patients.get(id)
-      if (!patient || patient.looking || patient.watched.paused) continue
-      if (!look(id, patient)) {
-        due.set(id, nowMs)
-        armAt(nowMs + prober.retryAfterMs)
-        return
-      }
-    }
-    arm()
+    const urgentDone = lookAll(urgent, nowMs)
+    const dueDone = lookAll(due, nowMs)
+    if (urgentDone && dueDone) arm()
+    else armAt(nowMs + prober.retryAfterMs)
   }
 
-  function look(id: string, patient: Patient): boolean {
+  /** False when places ran out before everything that is due was looked at. */
+  function lookAll(queue: DueQueue, nowMs: number): boolean {
+    for (let id = queue.take(nowMs); id !== null; id = queue.take(nowMs)) {
+      const patient = patients.get(id)
+      if (!patient || patient.looking || patient.watched.paused) continue
+      if (!look(id, patient, queue === urgent)) {
+        queue.set(id, nowMs)
+        return false
+      }
+    }
+    return true
+  }
+
+  function look(id: string, patient: Patient, isUrgent: boolean): boolean {
     const { watched } = patient
-    const probing = prober.probe(watched)
+    const probing = prober.probe(watched, isUrgent)
     if (!probing) return false
     patient.looking = true
     patient.lookedAtMs = clock.monotonicMs()
@@ -160,17 +168,25 @@ export function createMonitor(options: MonitorOptions): Monitor {
   }
 
   function plan(id: string, patient: Patient): void {
-    if (patient.watched.paused || patient.looking) {
-      due.delete(id)
-      return
-    }
+    cancelLook(id)
+    if (patient.watched.paused || patient.looking) return
     const nowMs = clock.monotonicMs()
     const recheckMs = recheckAfterMs(patient.standing)
     const everyMs = roundMs(patient)
-    if (recheckMs !== null) due.set(id, nowMs + recheckMs)
+    if (recheckMs !== null) queueFor(patient).set(id, nowMs + recheckMs)
     else if (everyMs !== null) due.set(id, nextRoundMs(id, nowMs, everyMs))
-    else due.delete(id)
     arm()
+  }
+
+  function cancelLook(id: string): void {
+    due.delete(id)
+    urgent.delete(id)
+  }
+
+  /** In doubt while it is in service: the answer decides who gets traffic. */
+  function queueFor({ standing }: Patient): DueQueue {
+    const { state } = standing
+    return state === 'suspect' || state === 'healthy' || state === 'degraded' ? urgent : due
   }
 
   /** Hashed, so that a house of thousands is not probed in one beat; jittered against other rhythms. */
@@ -228,7 +244,7 @@ export function createMonitor(options: MonitorOptions): Monitor {
 
     forget(id) {
       patients.delete(id)
-      due.delete(id)
+      cancelLook(id)
     },
 
     report(id, incarnation, evidence) {
@@ -257,7 +273,8 @@ export function createMonitor(options: MonitorOptions): Monitor {
       const nowMs = clock.monotonicMs()
       // Whoever asks, asks with every heartbeat; a client must not set the pace of our probes.
       if (nowMs - patient.lookedAtMs < lookAgainAfterMs) return
-      due.set(id, nowMs)
+      cancelLook(id)
+      queueFor(patient).set(id, nowMs)
       arm()
     },
 
@@ -298,7 +315,7 @@ function beliefOf({ watched, standing, since }: Patient): Belief {
   return { incarnation: watched.incarnation, state, reason, since }
 }
 
-export function evidenceOf({ kind, reason }: Finding): Evidence {
+function evidenceOf({ kind, reason }: Finding): Evidence {
   switch (kind) {
     case 'passed':
     case 'ailing':

@@ -178,9 +178,13 @@ test('an address that is refused is never connected to, as a literal or behind a
 test('places are limited in number and per second, and come back', async () => {
   const clock = new ManualClock()
   await using server = await httpServer((_request, response) => response.end('up'))
-  const prober = createProber({ clock, rules: openRules, concurrencyMax: 2, perSecondMax: 3 })
+  const prober = createProber({ clock, rules: openRules, concurrencyMax: 3, perSecondMax: 3 })
   const first = [prober.probe(at(server.port)), prober.probe(at(server.port))]
   assert.equal(prober.probe(at(server.port)), null, 'two at a time')
+  const urgent = prober.probe(at(server.port), true)
+  assert(urgent, 'a third place is kept for what is urgent')
+  assert.equal(prober.probe(at(server.port), true), null)
+  await urgent
   for (const probing of first) assert(await probing)
   const third = prober.probe(at(server.port))
   assert(third)

@@ -8,7 +8,8 @@
  * probes go to addresses. The address is checked again here, after it has been resolved.
  *
  * Places are limited twice: at most 64 probes at a time, and at most 250 a second, since a burst
- * of registrations must not become a burst of connections on the thread that answers.
+ * of registrations must not become a burst of connections on the thread that answers. Urgent
+ * probes, of an instance that may have just died, have places and a pace of their own.
  */
 import http from 'node:http'
 import https from 'node:https'
@@ -40,25 +41,29 @@ export interface ConnectRules {
 
 export interface Prober {
   /** Null when there is no place now; the caller comes back later. */
-  probe(target: Target): Promise<Finding> | null
+  probe(target: Target, urgent?: boolean): Promise<Finding> | null
   /** Milliseconds until there may be a place. */
   readonly retryAfterMs: number
   /** Ends what is under way. */
   stop(): void
 }
 
-export interface ProberOptions {
+interface ProberOptions {
   readonly clock: Clock
   readonly rules: ConnectRules
   readonly concurrencyMax?: number
   readonly perSecondMax?: number
 }
 
-export const probeTimeoutMs = 5_000
+const probeTimeoutMs = 5_000
 /** A host that is there answers a connect in milliseconds; this finds one that is not. */
-export const connectTimeoutMs = 1_000
+const connectTimeoutMs = 1_000
 const concurrencyDefault = 64
+/** Routine probes leave a quarter of the places to urgent ones. */
+const routineShare = 0.75
 const perSecondDefault = 250
+/** A host with 500 instances that dies is judged within a second or two. */
+const urgentPerSecond = 500
 /** Enough for any health report; the rest of a larger body is not read. */
 const bodyMaxBytes = 64 * 1024
 const headersMaxBytes = 16 * 1024
@@ -72,15 +77,14 @@ export function createProber(options: ProberOptions): Prober {
   const sockets = new Set<Socket>()
   let underWay = 0
   let stopped = false
-  let tokens = perSecondMax
-  let filledAtMs = clock.monotonicMs()
+  const routinePace = createPace(clock, perSecondMax)
+  const urgentPace = createPace(clock, urgentPerSecond)
+  const routinePlaces = Math.max(1, Math.floor(concurrencyMax * routineShare))
 
-  function takePlace(): boolean {
-    const nowMs = clock.monotonicMs()
-    tokens = Math.min(perSecondMax, tokens + ((nowMs - filledAtMs) * perSecondMax) / 1_000)
-    filledAtMs = nowMs
-    if (stopped || underWay >= concurrencyMax || tokens < 1) return false
-    tokens -= 1
+  function takePlace(urgent: boolean): boolean {
+    const places = urgent ? concurrencyMax : routinePlaces
+    if (stopped || underWay >= places) return false
+    if (!(urgent ? urgentPace : routinePace).take()) return false
     underWay += 1
     return true
   }
@@ -157,8 +161,8 @@ export function createProber(options: ProberOptions): Prober {
   }
 
   return {
-    probe(target) {
-      if (!takePlace()) return null
+    probe(target, urgent = false) {
+      if (!takePlace(urgent)) return null
       const startedMs = clock.monotonicMs()
       return look(target).then((verdict) => {
         underWay -= 1
@@ -166,11 +170,27 @@ export function createProber(options: ProberOptions): Prober {
       })
     },
     get retryAfterMs() {
-      return underWay >= concurrencyMax ? 100 : Math.max(10, Math.ceil(1_000 / perSecondMax))
+      return underWay >= routinePlaces ? 50 : Math.max(10, Math.ceil(1_000 / perSecondMax))
     },
     stop() {
       stopped = true
       for (const socket of sockets) socket.destroy()
+    },
+  }
+}
+
+/** A token bucket: a second's worth at once, then so many per second. */
+function createPace(clock: Clock, perSecond: number): { take(): boolean } {
+  let tokens = perSecond
+  let filledAtMs = clock.monotonicMs()
+  return {
+    take() {
+      const nowMs = clock.monotonicMs()
+      tokens = Math.min(perSecond, tokens + ((nowMs - filledAtMs) * perSecond) / 1_000)
+      filledAtMs = nowMs
+      if (tokens < 1) return false
+      tokens -= 1
+      return true
     },
   }
 }

@@ -44,8 +44,8 @@ export interface Standing {
   readonly toldDegraded: boolean
 }
 
-export const failuresToOffline = 3
-export const successesToReturn = 2
+const failuresToOffline = 3
+const successesToReturn = 2
 
 const toldReason = 'it says so itself'
 

@@ -15,7 +15,7 @@ import { retryWhenLost } from './refusals.ts'
 import { putConfig } from './store.ts'
 import type { RegistryView } from './view.ts'
 
-export type ConfigRequest = BodyOf<typeof putServiceConfig>
+type ConfigRequest = BodyOf<typeof putServiceConfig>
 
 export function createConfiguration(dependencies: {
   readonly ledger: Ledger

@@ -26,7 +26,7 @@ export interface Discovery {
   forget(service: string): void
 }
 
-export interface DiscoverySources {
+interface DiscoverySources {
   readonly view: RegistryView
   /** What is believed now, when that is newer than the view. */
   readonly believed: (id: string) => InstanceState | undefined

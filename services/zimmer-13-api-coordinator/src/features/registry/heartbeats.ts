@@ -26,7 +26,7 @@ export interface HeartbeatAnswer {
   }
 }
 
-export interface HeartbeatDependencies {
+interface HeartbeatDependencies {
   readonly view: RegistryView
   readonly leases: Leases
   readonly monitor: Monitor

@@ -41,7 +41,7 @@ export interface Leases {
   stop(): void
 }
 
-export interface LeasesOptions {
+interface LeasesOptions {
   readonly clock: Clock
   readonly onExpired: (lease: Lease) => void
 }

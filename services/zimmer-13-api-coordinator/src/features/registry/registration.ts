@@ -58,7 +58,7 @@ export interface RegistrationAnswer {
   readonly warnings: readonly string[]
 }
 
-export interface RegistrationDependencies {
+interface RegistrationDependencies {
   readonly ledger: Ledger
   readonly view: RegistryView
   readonly credentials: RegistrationCredentials

@@ -62,8 +62,8 @@ async function openApi() {
     recordDenial: () => Promise.resolve(),
   })
   registryRoutes(routes, registry)
-  const listening = await server.listen({ host: '127.0.0.1', port: 0 })
-  port = listening.port
+  const opened = await server.listen({ host: '127.0.0.1', port: 0 })
+  port = opened.port
 
   async function call(
     method: string,

@@ -18,7 +18,7 @@ import { serviceHealth, worstHealth } from './service-health.ts'
 import { putAliases } from './store.ts'
 import type { RegistryView, ServiceSnapshot } from './view.ts'
 
-export interface PageRequest {
+interface PageRequest {
   readonly limit?: number
   readonly cursor?: string
 }
@@ -28,7 +28,7 @@ export interface Page<T> {
   readonly nextCursor: string | null
 }
 
-export type AliasesRequest = BodyOf<typeof updateService>
+type AliasesRequest = BodyOf<typeof updateService>
 
 const pageDefault = 100
 

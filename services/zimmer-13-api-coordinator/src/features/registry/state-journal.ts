@@ -14,14 +14,14 @@ import { instanceChanged, instanceKey } from './records.ts'
 import { updateInstance } from './store.ts'
 import type { RegistryView } from './view.ts'
 
-export interface StateJournal {
+interface StateJournal {
   note(id: string): void
   readonly waiting: number
   /** Resolves when nothing is under way; what waits stays unwritten. */
   stop(): Promise<void>
 }
 
-export interface StateJournalOptions {
+interface StateJournalOptions {
   readonly ledger: Ledger
   readonly view: RegistryView
   readonly belief: (id: string) => Belief | undefined

@@ -64,7 +64,7 @@ export const updateInstance: WriteOperation<InstanceRecord> = {
 }
 
 /** Without either guard it removes whatever is there, and nothing if nothing is: removal is idempotent. */
-export interface InstanceRemoval {
+interface InstanceRemoval {
   readonly id: string
   readonly service: string
   /** Only if nothing has changed since. */
@@ -136,7 +136,7 @@ export const putAliases: WriteOperation<ServiceRecord> = {
     returning r.ord`,
 }
 
-export interface ConfigRow extends ConfigRecord {
+interface ConfigRow extends ConfigRecord {
   readonly service: string
   readonly updatedAt: string
 }
@@ -159,7 +159,7 @@ export const putConfig: WriteOperation<ConfigRow> = {
     select r.ord from written join r using (service, version)`,
 }
 
-export interface Loaded {
+interface Loaded {
   readonly services: readonly { readonly record: ServiceRecord; readonly index: number }[]
   readonly instances: readonly { readonly record: InstanceRecord; readonly index: number }[]
   readonly configs: readonly { readonly service: string; readonly config: ConfigRecord }[]

@@ -33,7 +33,7 @@ export interface ServiceSnapshot {
 }
 
 /** An instance came (`before` null), changed, or went (`after` null). */
-export interface InstanceChange {
+interface InstanceChange {
   readonly before: InstanceRecord | null
   readonly after: InstanceRecord | null
 }
