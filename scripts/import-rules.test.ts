@@ -67,6 +67,8 @@ test('every use of the global process is seen, and nothing that only bears its n
     `const a = { process: 1 }`,
     `a.process += 1`,
     `const b = { process }`,
+    `import { pid, geteuid } from 'node:process'`,
+    `import { pid as own, argv } from 'node:process'`,
   ].join('\n')
-  assert.deepEqual(readModule('sample.ts', source).processUses, [1, 2, 3, 4, 7])
+  assert.deepEqual(readModule('sample.ts', source).processUses, [1, 2, 3, 4, 7, 9])
 })

@@ -10,11 +10,16 @@ export type ModuleImport = {
   readonly typeOnly: boolean
   /** Named by `new URL('./x.ts', import.meta.url)`: loaded by another thread, not by this module. */
   readonly worker?: true
+  /** Takes nothing from node:process but who this process is. */
+  readonly onlyIdentity?: true
 }
+
+/** Facts that nothing can set: no configuration hides in them, and no behaviour. */
+const processIdentity: ReadonlySet<string> = new Set(['pid', 'geteuid'])
 
 export type ModuleFacts = {
   readonly imports: readonly ModuleImport[]
-  /** Lines with `process`, `globalThis.process` or an import of node:process. */
+  /** Lines with `process`, `globalThis.process` or an import of node:process beyond its identity. */
   readonly processUses: readonly number[]
 }
 
@@ -31,7 +36,15 @@ export function readModule(file: string, source: string): ModuleFacts {
     const typeOnly =
       /^import\s+type\b(?!\s*(,|from\b))/.test(keyword) ||
       (entries.length > 0 && entries.every((entry) => entry.isType))
-    imports.push({ specifier: moduleRequest.value, line: lineAt(start), typeOnly })
+    const onlyIdentity =
+      entries.length > 0 &&
+      entries.every(({ importName }) => processIdentity.has(importName.name ?? ''))
+    imports.push({
+      specifier: moduleRequest.value,
+      line: lineAt(start),
+      typeOnly,
+      ...(onlyIdentity && { onlyIdentity }),
+    })
   }
   for (const { entries, start } of module.staticExports) {
     const [first] = entries
@@ -83,8 +96,8 @@ export function readModule(file: string, source: string): ModuleFacts {
   })
   visitor.visit(program)
   for (const start of mentions) if (!names.has(start)) processUses.push(lineAt(start))
-  for (const { specifier, line } of imports) {
-    if (/^(node:)?process$/.test(specifier)) processUses.push(line)
+  for (const { specifier, line, onlyIdentity } of imports) {
+    if (/^(node:)?process$/.test(specifier) && !onlyIdentity) processUses.push(line)
   }
   return { imports, processUses: [...new Set(processUses)].toSorted((a, b) => a - b) }
 }

@@ -30,11 +30,9 @@ import { migrate, openDatabase } from './platform/database/index.ts'
 import { createHttpServer, createRoutes, type Listening } from './platform/http/index.ts'
 import { measureEventLoopLag } from './platform/clock/event-loop-lag.ts'
 import { createLedger } from './platform/ledger/index.ts'
-import type { LedgerTables } from './platform/ledger/table.ts'
 import type { Log } from './platform/log/log.ts'
 import { apiRoutes } from './surfaces/api/index.ts'
 import { createMetrics, prometheusRoutes } from './surfaces/prometheus/index.ts'
-import type { Kysely } from 'kysely'
 
 export interface HausOptions {
   readonly log: Log
@@ -176,7 +174,7 @@ export function createHaus(config: Config, options: HausOptions): Haus {
     })
     identityRoutes(routes, identity)
     eventRoutes(routes, events)
-    auditRoutes(routes, database.db as unknown as Kysely<LedgerTables>)
+    auditRoutes(routes, database.db)
     credentialRoutes(routes, credentials)
     registryRoutes(routes, registry)
     const readings = {

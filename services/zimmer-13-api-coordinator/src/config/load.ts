@@ -7,6 +7,7 @@ import path from 'node:path'
 import { HausError, type FieldError } from '@haus/contract'
 import { parse as parseYaml } from 'yaml'
 import { Secret } from '../platform/crypto/index.ts'
+import { closestName } from '../platform/text/closest-name.ts'
 import { foreignVariables, settings, type ListenAddress, type LogLevelName } from './settings.ts'
 import type { Setting } from './settings.ts'
 
@@ -98,7 +99,7 @@ function readEnvironment(env: ConfigSources['env'], mistakes: FieldError[]): Wri
     if (!field.startsWith('HAUS_') || foreignVariables.test(field) || text === undefined) continue
     const name = names.get(field)
     if (name === undefined)
-      mistakes.push({ field, detail: `is not a setting${closest(field, [...names.keys()])}` })
+      mistakes.push({ field, detail: `is not a setting${suggestion(field, [...names.keys()])}` })
     // An empty variable is how compose files and shells say "unset".
     else if (text !== '') written[name] = { field, text }
   }
@@ -135,7 +136,7 @@ function readFile(sources: ConfigSources, mistakes: FieldError[]): WrittenSettin
   for (const [key, value] of Object.entries(content)) {
     const field = `${path.basename(file)}: ${key}`
     if (!(key in settings)) {
-      mistakes.push({ field, detail: `is not a setting${closest(key, Object.keys(settings))}` })
+      mistakes.push({ field, detail: `is not a setting${suggestion(key, Object.keys(settings))}` })
     } else if (Array.isArray(value)) {
       written[key] = { field, text: value.join(',') }
     } else if (['string', 'number', 'boolean'].includes(typeof value)) {
@@ -186,29 +187,7 @@ function isMissing(error: unknown): boolean {
   return error instanceof Error && 'code' in error && error.code === 'ENOENT'
 }
 
-/** The known name that shares the most letters in order, if it is near. */
-function closest(name: string, known: readonly string[]): string {
-  const near = known
-    .map((candidate) => ({ candidate, distance: editDistance(name, candidate) }))
-    .filter(({ distance }) => distance <= 3)
-    .toSorted((a, b) => a.distance - b.distance)[0]
-  return near ? `; did you mean ${near.candidate}?` : ''
-}
-
-function editDistance(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, i) => i)
-  for (const [i, left] of [...a].entries()) {
-    const next = [i + 1]
-    for (const [j, right] of [...b].entries()) {
-      next.push(
-        Math.min(
-          (next[j] ?? 0) + 1,
-          (row[j + 1] ?? 0) + 1,
-          (row[j] ?? 0) + (left === right ? 0 : 1),
-        ),
-      )
-    }
-    row = next
-  }
-  return row[b.length] ?? 0
+function suggestion(name: string, known: readonly string[]): string {
+  const closest = closestName(name, known)
+  return closest === null ? '' : `; did you mean ${closest}?`
 }

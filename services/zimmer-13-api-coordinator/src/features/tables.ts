@@ -4,8 +4,4 @@ import type { CredentialTables } from './credentials/table.ts'
 import type { IdentityTables } from './identity/table.ts'
 import type { RegistryTables } from './registry/table.ts'
 
-export interface Tables
-  extends LedgerTables,
-    IdentityTables,
-    CredentialTables,
-    RegistryTables {}
+export interface Tables extends LedgerTables, IdentityTables, CredentialTables, RegistryTables {}

@@ -3,7 +3,12 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { inspect } from 'node:util'
 import { databaseKinds, needsDatabase } from '../../testing/databases.ts'
-import { openTestHouse, operatorDoes, serviceDoes, type TestHouse } from './test-house.ts'
+import {
+  openTestHouse,
+  operatorDoes,
+  serviceDoes,
+  type TestHouse,
+} from '../../testing/credentials-house.ts'
 
 const canary = 'canary-7f3a91c2d4-must-not-be-seen'
 const data = { password: canary }

@@ -10,7 +10,7 @@ import {
   serviceDoes,
   type TestHouse,
   type TestProcess,
-} from './test-house.ts'
+} from '../../testing/credentials-house.ts'
 
 const creating = operatorDoes('createCredential')
 const adding = operatorDoes('addCredentialVersion')

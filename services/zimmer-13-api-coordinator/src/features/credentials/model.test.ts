@@ -3,7 +3,12 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
 import { databaseKinds, needsDatabase } from '../../testing/databases.ts'
-import { openTestHouse, operatorDoes, readValues, type TestProcess } from './test-house.ts'
+import {
+  openTestHouse,
+  operatorDoes,
+  readValues,
+  type TestProcess,
+} from '../../testing/credentials-house.ts'
 
 const names = ['a', 'b', 'c'] as const
 const services = ['orders', 'billing'] as const

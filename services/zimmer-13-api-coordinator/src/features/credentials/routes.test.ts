@@ -8,7 +8,12 @@ import { systemClock } from '../../platform/clock/clock.ts'
 import { systemRandom } from '../../platform/crypto/index.ts'
 import { createLog } from '../../platform/log/log.ts'
 import { credentialRoutes } from './index.ts'
-import { auditOfHouse, openTestHouse, operatorDoes, serviceDoes } from './test-house.ts'
+import {
+  auditOfHouse,
+  openTestHouse,
+  operatorDoes,
+  serviceDoes,
+} from '../../testing/credentials-house.ts'
 
 /** `Bearer operator`, or `Bearer <service>`. Tokens are not what is tested here. */
 function authenticate(authorization: string | undefined): Caller {

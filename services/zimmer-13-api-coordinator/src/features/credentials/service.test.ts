@@ -9,7 +9,7 @@ import {
   readValues,
   serviceDoes,
   type TestHouse,
-} from './test-house.ts'
+} from '../../testing/credentials-house.ts'
 
 const creating = operatorDoes('createCredential')
 const changing = operatorDoes('updateCredential')

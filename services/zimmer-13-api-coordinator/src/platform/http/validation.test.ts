@@ -12,7 +12,8 @@ import {
   updateCredential,
 } from '@haus/contract'
 import { createCoercion, parseParameters } from './query.ts'
-import { closestName, createValidation } from './validation.ts'
+import { closestName } from '../text/closest-name.ts'
+import { createValidation } from './validation.ts'
 import type { Place } from './validation.ts'
 import type { TSchema } from 'typebox'
 

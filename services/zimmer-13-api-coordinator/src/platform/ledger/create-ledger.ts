@@ -110,8 +110,9 @@ export function createLedger<Tables extends LedgerTables>(
       committed = await commitOnConnection(group.map(({ entry }) => entry))
       confirm()
       await follower.deliver(committed.events)
-      // A guard is lost to another process: the caller will look again, and must see what won.
-      if (committed.results.some((result) => 'error' in result)) await follower.catchUp()
+      // What others committed before this group is known before it is acknowledged: a loser of a
+      // guard looks again and sees who won, and a read of secrets sees a revocation made elsewhere.
+      if (committed.lastIndex > follower.index) await follower.catchUp()
       settle(group, committed)
     } catch (error) {
       lose(error)

@@ -13,7 +13,7 @@ export class RecentDurations {
   p99(): number {
     const kept = Math.min(this.#count, size)
     if (kept === 0) return 0
-    const sorted = this.#values.slice(0, kept).sort()
+    const sorted = this.#values.slice(0, kept).toSorted()
     return sorted[Math.min(kept - 1, Math.floor(kept * 0.99))] ?? 0
   }
 }

@@ -2,23 +2,27 @@
 import { Writable } from 'node:stream'
 import { after } from 'node:test'
 import type { Kysely } from 'kysely'
-import { migrations } from '../../migrations/index.ts'
-import { systemClock } from '../../platform/clock/clock.ts'
-import { Secret, systemRandom, type Key } from '../../platform/crypto/index.ts'
-import type { Database, DatabaseKind } from '../../platform/database/index.ts'
-import type { Caller, RequestContext } from '../../platform/http/caller.ts'
+import { migrations } from '../migrations/index.ts'
+import { systemClock } from '../platform/clock/clock.ts'
+import { Secret, systemRandom, type Key } from '../platform/crypto/index.ts'
+import type { Database, DatabaseKind } from '../platform/database/index.ts'
+import type { Caller, RequestContext } from '../platform/http/caller.ts'
 import {
   createLedger,
   type Entry,
   type LedgerEvent,
   type RunningLedger,
-} from '../../platform/ledger/index.ts'
-import { createLog } from '../../platform/log/log.ts'
-import { openTestDatabase, type TestDatabase } from '../../testing/databases.ts'
-import { ManualClock } from '../../testing/manual-clock.ts'
-import type { Tables } from '../tables.ts'
-import { CredentialView, createCredentials, type Credentials } from './index.ts'
-import type { ManagementLimits } from './service.ts'
+} from '../platform/ledger/index.ts'
+import { createLog } from '../platform/log/log.ts'
+import { openTestDatabase, type TestDatabase } from './databases.ts'
+import { ManualClock } from './manual-clock.ts'
+import type { Tables } from '../features/tables.ts'
+import {
+  CredentialView,
+  createCredentials,
+  type Credentials,
+} from '../features/credentials/index.ts'
+import type { ManagementLimits } from '../features/credentials/service.ts'
 
 const houseId = '01933b6e-7c00-7000-8000-0000000000aa'
 const rootKey: Key = new Secret(Buffer.alloc(32, 5))
