@@ -71,7 +71,6 @@ function temptations(
     ['POST', '/api/credentials/create', { body: { name: 'wrong', data: { key: mark, other: 5 } } }],
     ['POST', '/api/credentials/create', { body: { name: 'wrong', data: mark } }],
     ['POST', '/api/credentials/create', { body: { name: 'wrong', data: {}, password: mark } }],
-    ['POST', '/api/credentials/create', { body: { name: 'wrong', data: { [`${mark}!`]: 'x' } } }],
     ['POST', '/api/credentials/create', { raw: `{"data":"${mark}"`, headers: json }],
     ['POST', '/api/credentials/create', { raw: `{"a":"${mark}","a":1}`, headers: json }],
     ['POST', '/api/credentials/create', { raw: mark, headers: { 'content-type': 'text/plain' } }],
