@@ -152,7 +152,7 @@ export function createHaus(config: Config, options: HausOptions): Haus {
       clock,
       houseId: house.houseId,
       canonicalService,
-      dependenciesOf: (service) => registryView.service(service)?.record.dependencies ?? [],
+      dependenciesOf: (service) => registryView.dependencies(service),
     })
 
     const metrics = createMetrics()
