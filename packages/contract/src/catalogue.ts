@@ -1,10 +1,12 @@
 /** Everything that can be asked of the coordinator, in the order in which the examples tell their story. */
 import type { Operation } from './operation.ts'
 import * as credentials from './credentials.ts'
+import * as discovery from './discovery.ts'
 import * as events from './events.ts'
 import * as health from './health.ts'
 import * as identity from './identity.ts'
-import * as registry from './registry.ts'
+import * as registration from './registration.ts'
+import * as services from './services.ts'
 import * as system from './system.ts'
 
 export const catalogue: readonly Operation[] = [
@@ -19,26 +21,26 @@ export const catalogue: readonly Operation[] = [
   credentials.listCredentials,
   credentials.getCredential,
   credentials.getServiceCredentials,
-  registry.registerInstance,
-  registry.heartbeat,
-  registry.discover,
-  registry.listServices,
-  registry.getService,
+  registration.registerInstance,
+  registration.heartbeat,
+  discovery.discover,
+  services.listServices,
+  services.getService,
   health.getHouseHealth,
   health.getServicesHealth,
   health.getServiceHealth,
   health.getSystemHealth,
-  registry.updateInstance,
-  registry.updateService,
-  registry.getServiceConfig,
-  registry.putServiceConfig,
+  registration.updateInstance,
+  services.updateService,
+  services.getServiceConfig,
+  services.putServiceConfig,
   credentials.addCredentialVersion,
   credentials.updateCredential,
   credentials.revealCredential,
   events.streamEvents,
   events.listAudit,
-  registry.deregisterInstance,
-  registry.deleteService,
+  registration.deregisterInstance,
+  services.deleteService,
   credentials.deleteCredential,
   identity.revokeServiceKey,
   system.getOpenApi,

@@ -2,7 +2,7 @@
 import { Type } from 'typebox'
 import { defineOperation, Page, pageOf } from './operation.ts'
 import { ServiceName, Timestamp, Uuid } from './names.ts'
-import { instanceStates, serviceHealths } from './registry.ts'
+import { instanceStates, serviceHealths } from './instance-shapes.ts'
 import { example } from './example-values.ts'
 
 const Readiness = Type.Object(
