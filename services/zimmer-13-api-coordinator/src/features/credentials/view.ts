@@ -21,6 +21,9 @@ import { beforeAllIds, loadByIds, loadPage, type StoredCredential } from './stor
 /** The embedded database answers one query at a time: a page of 500 keeps a flush waiting for some 10 ms. */
 const pageSize = 500
 
+/** Twice the services that a house may have; an empty offer is some 500 bytes. */
+const offersMax = 4_000
+
 interface CredentialViewOptions {
   /** For reloads; `load` is given the handle of its snapshot. */
   readonly db: Kysely<Tables>
@@ -148,10 +151,16 @@ export class CredentialView implements Projection {
   offerTo(service: string, nowMs: number): Offer {
     const known = this.#offers.get(service)
     if (known && known.fromMs <= nowMs && nowMs < known.untilMs) return known
-    const ids = this.#idsByService.get(service)
-    const offer = this.#makeOffer(service, ids ?? [], nowMs)
-    // Any name can be asked for: only those of services that have credentials are kept.
-    if (ids) this.#offers.set(service, offer)
+    const offer = this.#makeOffer(service, this.#idsByService.get(service) ?? [], nowMs)
+    // Any name can be asked for; a service without credentials has one as well: making it anew
+    // was 9 % of a registration.
+    if (this.#offers.size >= offersMax) {
+      for (const oldest of this.#offers.keys()) {
+        this.#offers.delete(oldest)
+        break
+      }
+    }
+    this.#offers.set(service, offer)
     return offer
   }
 
