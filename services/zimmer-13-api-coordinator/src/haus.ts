@@ -202,7 +202,10 @@ export function createHaus(config: Config, options: HausOptions): Haus {
       credentials.close()
     })
     // Before the files are settled, which would warn of the lost token that is being replaced.
-    if (options.renewOperatorToken) await identity.renewOperatorToken()
+    if (options.renewOperatorToken) {
+      const file = await identity.renewOperatorToken()
+      log.info({ file }, 'the operator token is renewed; the one before has ended')
+    }
     await identity.start()
 
     await registry.start()

@@ -3,7 +3,6 @@ import { openEmbedded } from './embedded/open.ts'
 import { openPostgres } from './postgres/open.ts'
 import type { Database, OpenDatabaseOptions } from './database.ts'
 
-export { hausSchema } from './database.ts'
 export type { Database, DatabaseKind, Log, OpenDatabaseOptions } from './database.ts'
 export { migrate, type Migration } from './migrate.ts'
 

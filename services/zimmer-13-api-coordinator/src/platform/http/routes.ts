@@ -185,10 +185,11 @@ export function createRoutes(server: HttpServer, options: RoutesOptions): Routes
 
     function deny(pending: Pending, context: RequestContext, code: ErrorCode): void {
       const target = pathOf(pending.exchange.request).replace(/^\/(?:api\/)?/, '')
-      const own = policy.ownParam || policy.ownBody ? ' for another service than its own' : ''
       const error = new HausError(
         'forbidden',
-        `This token may not ${operation.id}${own}: it needs ${operation.permission}.`,
+        policy.ownParam || policy.ownBody
+          ? `A service may call ${operation.id} for itself only, and this request names another one.`
+          : `${operation.id} needs the permission ${operation.permission}, which this token does not carry.`,
       )
       options.recordDenial(context, target, code).then(
         () => fail(pending, error),
