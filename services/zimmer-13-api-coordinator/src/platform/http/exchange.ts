@@ -3,8 +3,8 @@
  * request id, its safe defaults and its line in the metrics, whether it comes from an operation,
  * from the front door (`admission.ts`) or from an accident.
  *
- * Answers are written to `node:http` directly: Fastify's reply pipeline costs about as much as
- * the whole rest of a discovery read and does nothing that is needed here.
+ * Answers are written to `node:http` directly: Fastify's reply pipeline would do nothing that is
+ * needed here.
  */
 import type { IncomingMessage, OutgoingHttpHeaders, ServerResponse } from 'node:http'
 import { pipeline } from 'node:stream'

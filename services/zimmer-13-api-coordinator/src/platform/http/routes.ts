@@ -6,8 +6,7 @@
  * Nothing here awaits what need not be awaited: a read with a known token that a handler answers
  * at once runs through without a single promise.
  */
-import type { IncomingMessage } from 'node:http'
-import type { IncomingHttpHeaders } from 'node:http'
+import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from 'node:http'
 import type { Readable } from 'node:stream'
 import { catalogue, HausError, permissions } from '@haus/contract'
 import type { BodyOf, ErrorCode, Operation, ParamsOf, QueryOf } from '@haus/contract'
@@ -106,7 +105,7 @@ export function createRoutes(server: HttpServer, options: RoutesOptions): Routes
   app.setErrorHandler((error: unknown, request, reply) => {
     const pending = waiting.get(request)
     const exchange = pending?.exchange ?? exchanges.begin(request.raw, reply.raw, 'none')
-    exchanges.refuse(exchange, bodyError(error, pending?.bodyLimitBytes), pending?.shape)
+    exchanges.refuse(exchange, bodyError(error, pending?.kind.bodyLimitBytes), pending?.kind.shape)
   })
 
   return {
@@ -133,63 +132,62 @@ export function createRoutes(server: HttpServer, options: RoutesOptions): Routes
     const policy = policyOf(operation)
     const read = createReader(operation, compile)
     const shape: RefusalShape = operation.errorShape ?? 'problem'
-    const takesBody = operation.method !== 'GET' && operation.method !== 'DELETE'
     const bodyLimitBytes = operation.bodyLimitBytes ?? app.initialConfig.bodyLimit ?? 0
+    const kind = { shape, bodyLimitBytes }
+    const serializers = new Map<number, (data: unknown) => string>()
 
-    function begin(request: FastifyRequest, reply: FastifyReply): Pending {
-      const exchange = exchanges.begin(request.raw, reply.raw, operation.id)
-      return { exchange, reply, shape, bodyLimitBytes, context: null }
+    function begin(
+      request: IncomingMessage,
+      response: ServerResponse,
+      params: unknown,
+      reply: FastifyReply | null,
+    ): Pending {
+      const exchange = exchanges.begin(request, response, operation.id)
+      return { kind, exchange, params, reply, context: null, readBody: null }
     }
 
-    /** Who asks, and whether they may, as far as the head of the request can tell. */
-    function admit(pending: Pending, request: FastifyRequest, next: (c: RequestContext) => void) {
-      const { exchange } = pending
-      const info = {
-        operation: operation.id,
-        requestId: exchange.requestId,
-        source: sourceOf(exchange.request),
+    /** Who asks, and whether they may, as far as the head of the request can tell; then on. */
+    function admit(pending: Pending): void {
+      const { request, requestId } = pending.exchange
+      const source = sourceOf(request)
+      if (policy.isPublic) {
+        permit(pending, anonymous, source)
+        return
       }
-      whenKnown(
-        policy.isPublic
-          ? anonymous
-          : options.authenticate(exchange.request.headers.authorization, info),
-        (caller) => {
-          const context = { caller, ...info }
-          pending.context = context
-          const code = policy.refusal(caller)
-          if (code === null && policy.ownParam) {
-            permitOwn(pending, context, fieldOf(request.params, 'name'), next)
-          } else if (code === null) next(context)
-          else deny(pending, context, code)
-        },
-        (error) => fail(pending, error),
-      )
+      const info = { operation: operation.id, requestId, source }
+      const caller = options.authenticate(request.headers.authorization, info)
+      if (caller instanceof Promise) {
+        caller
+          .then((known) => permit(pending, known, source))
+          .catch((error: unknown) => fail(pending, error))
+      } else permit(pending, caller, source)
     }
 
-    function permitOwn(
-      pending: Pending,
-      context: RequestContext,
-      name: unknown,
-      next: (context: RequestContext) => void,
-    ): void {
-      const { caller } = context
-      if (
-        caller.kind === 'service' &&
-        // What is not a text is for the schema to refuse; no handler sees it.
-        typeof name === 'string' &&
-        options.canonicalService(name) !== caller.service
-      ) {
+    function permit(pending: Pending, caller: Caller, source: string): void {
+      const { requestId } = pending.exchange
+      const context = { caller, operation: operation.id, requestId, source }
+      pending.context = context
+      const code = policy.refusal(caller)
+      if (code !== null) deny(pending, context, code)
+      else if (policy.ownParam && !isOwn(caller, pending.params)) {
         deny(pending, context, 'forbidden')
-      } else next(context)
+      } else if (pending.readBody === null) run(pending, context, undefined)
+      else readBody(pending, pending.readBody)
+    }
+
+    function isOwn(caller: Caller, named: unknown): boolean {
+      if (caller.kind !== 'service') return true
+      const name = fieldOf(named, 'name')
+      // What is not a text is for the schema to refuse; no handler sees it.
+      return typeof name !== 'string' || options.canonicalService(name) === caller.service
     }
 
     function deny(pending: Pending, context: RequestContext, code: ErrorCode): void {
       const target = pathOf(pending.exchange.request).replace(/^\/(?:api\/)?/, '')
+      const own = policy.ownParam || policy.ownBody ? ' for another service than its own' : ''
       const error = new HausError(
         'forbidden',
-        policy.ownParam || policy.ownBody
-          ? `A service may call ${operation.id} for itself only, and this request names another one.`
-          : `${operation.id} needs the permission ${operation.permission}, which this token does not carry.`,
+        `This token may not ${operation.id}${own}: it needs ${operation.permission}.`,
       )
       options.recordDenial(context, target, code).then(
         () => fail(pending, error),
@@ -197,43 +195,62 @@ export function createRoutes(server: HttpServer, options: RoutesOptions): Routes
       )
     }
 
-    function run(
-      pending: Pending,
-      context: RequestContext,
-      request: FastifyRequest,
-      body: unknown,
-    ): void {
-      const { exchange } = pending
-      const values = read(request.params, exchange.request.url ?? '', body)
-      const answer = handler({ ...values, headers: exchange.request.headers, context })
+    function readBody({ exchange }: Pending, goOn: () => void): void {
+      const { request, response } = exchange
+      checkBodyHead(request, operation, bodyLimitBytes)
+      if (request.headers.expect !== undefined) response.writeContinue()
+      goOn()
+    }
+
+    function run(pending: Pending, context: RequestContext, body: unknown): void {
+      const { request } = pending.exchange
+      const { headers } = request
+      const values = read(pending.params, request.url ?? '', body)
+      const { params, query } = values
+      const answer = handler({ params, query, body: values.body, headers, context })
       if (answer instanceof Promise) {
-        answer.then((known) => send(pending, known)).catch((error) => fail(pending, error))
+        answer.then((known) => send(pending, known)).catch((error: unknown) => fail(pending, error))
       } else send(pending, answer)
     }
 
-    function send({ exchange, reply }: Pending, answer: Answer): void {
-      const declared = operation.answers[answer.status]
+    function send(pending: Pending, answer: Answer): void {
+      const { exchange } = pending
+      const { status, headers, raw, stream } = answer
+      const declared = operation.answers[status]
       if (declared === undefined) {
-        answer.stream?.destroy()
-        throw new Error(`${operation.id} does not declare the answer ${answer.status}`)
+        stream?.destroy()
+        throw new Error(`${operation.id} does not declare the answer ${status}`)
       }
-      const { status, headers } = answer
-      if (answer.stream !== undefined) {
-        const contentType = declared.contentType ?? 'application/octet-stream'
-        exchanges.stream(exchange, { status, contentType, stream: answer.stream, headers })
-      } else if (answer.raw !== undefined) {
+      if (raw !== undefined) {
         const contentType = declared.contentType ?? jsonType
-        exchanges.answer(exchange, { status, contentType, body: answer.raw, headers })
+        exchanges.answer(exchange, { status, contentType, body: raw, headers })
+      } else if (stream !== undefined) {
+        const contentType = declared.contentType ?? 'application/octet-stream'
+        exchanges.stream(exchange, { status, contentType, stream, headers })
       } else if (answer.body === undefined) {
         exchanges.answer(exchange, { status, contentType: null, body: null, headers })
       } else if (declared.schema === undefined) {
         throw new Error(`${operation.id} declares no schema for its answer ${status}`)
       } else {
-        // Compiled from the declared schema: a property that is not declared does not get out.
-        const body: unknown = reply.code(status).serialize(answer.body)
+        // Through the declared schema: a property that is not declared does not get out.
+        const body: unknown =
+          pending.reply === null
+            ? serializer(status, declared.schema)(answer.body)
+            : pending.reply.code(status).serialize(answer.body)
         if (typeof body !== 'string') throw new Error(`${operation.id} was not serialised as text`)
         exchanges.answer(exchange, { status, contentType: jsonType, body, headers })
       }
+    }
+
+    /** Where no Fastify reply is at hand: made by the compiler that Fastify uses itself. */
+    function serializer(status: number, schema: TSchema): (data: unknown) => string {
+      const known = serializers.get(status)
+      if (known !== undefined) return known
+      if (app.serializerCompiler === undefined) throw new Error('the server is not ready')
+      const { method, path: url } = operation
+      const made = app.serializerCompiler({ schema, method, url, httpStatus: String(status) })
+      serializers.set(status, made)
+      return made
     }
 
     function fail(pending: Pending, error: unknown): void {
@@ -243,7 +260,15 @@ export function createRoutes(server: HttpServer, options: RoutesOptions): Routes
     const schema = { response: responseSchemas(operation) }
     const url = operation.path.replaceAll(/\{(\w+)\}/g, ':$1')
 
-    if (!takesBody) {
+    if (operation.method === 'GET' || operation.method === 'DELETE') {
+      const handle = (pending: Pending): void => {
+        try {
+          if (announcesBody(pending.exchange.request)) throw unwantedBody(operation)
+          admit(pending)
+        } catch (error) {
+          fail(pending, error)
+        }
+      }
       const streams = Object.values(operation.answers).some(
         (answer) => answer.contentType === 'text/event-stream',
       )
@@ -251,16 +276,13 @@ export function createRoutes(server: HttpServer, options: RoutesOptions): Routes
         method: operation.method === 'GET' && !streams ? ['GET', 'HEAD'] : operation.method,
         url,
         schema,
-        handler(request, reply) {
-          const pending = begin(request, reply)
-          try {
-            if (announcesBody(request.raw)) throw unwantedBody(operation)
-            admit(pending, request, (context) => run(pending, context, request, undefined))
-          } catch (error) {
-            fail(pending, error)
-          }
-        },
+        handler: (request, reply) => handle(begin(request.raw, reply.raw, request.params, reply)),
       })
+      if (operation.method === 'GET' && operation.params === undefined) {
+        server.handleDirectly(operation.path, (request, response) =>
+          handle(begin(request, response, undefined, null)),
+        )
+      }
       return
     }
 
@@ -269,15 +291,12 @@ export function createRoutes(server: HttpServer, options: RoutesOptions): Routes
       url,
       schema,
       bodyLimit: bodyLimitBytes,
-      onRequest(request, reply, readBody) {
-        const pending = begin(request, reply)
+      onRequest(request, reply, goOn) {
+        const pending = begin(request.raw, reply.raw, request.params, reply)
+        pending.readBody = goOn
+        waiting.set(request, pending)
         try {
-          admit(pending, request, () => {
-            checkBodyHead(request.raw, operation, bodyLimitBytes)
-            waiting.set(request, pending)
-            if (request.raw.headers.expect !== undefined) reply.raw.writeContinue()
-            readBody()
-          })
+          admit(pending)
         } catch (error) {
           fail(pending, error)
         }
@@ -287,13 +306,11 @@ export function createRoutes(server: HttpServer, options: RoutesOptions): Routes
         if (pending === undefined || pending.context === null) {
           throw new Error(`${operation.id} ran without a known caller`)
         }
+        const { context } = pending
         try {
           const body = parseBody(request, operation)
-          if (policy.ownBody) {
-            permitOwn(pending, pending.context, fieldOf(body, 'name'), (context) =>
-              run(pending, context, request, body),
-            )
-          } else run(pending, pending.context, request, body)
+          if (policy.ownBody && !isOwn(context.caller, body)) deny(pending, context, 'forbidden')
+          else run(pending, context, body)
         } catch (error) {
           fail(pending, error)
         }
@@ -302,23 +319,17 @@ export function createRoutes(server: HttpServer, options: RoutesOptions): Routes
   }
 }
 
+/** A request on its way through the steps above. */
 interface Pending {
+  readonly kind: { readonly shape: RefusalShape; readonly bodyLimitBytes: number }
   readonly exchange: Exchange
-  readonly reply: FastifyReply
-  readonly shape: RefusalShape
-  readonly bodyLimitBytes: number
+  readonly params: unknown
+  /** Null when the request came past Fastify. */
+  readonly reply: FastifyReply | null
   /** Null until the caller is known. */
   context: RequestContext | null
-}
-
-/** Calls `next` at once when the value is there; errors of either go one way. */
-function whenKnown<T>(
-  value: T | Promise<T>,
-  next: (value: T) => void,
-  failed: (error: unknown) => void,
-): void {
-  if (value instanceof Promise) value.then(next).catch(failed)
-  else next(value)
+  /** Lets Fastify read the body; null when the operation takes none. */
+  readBody: (() => void) | null
 }
 
 interface Policy {
