@@ -20,8 +20,8 @@ import {
 import type { Clock } from '../../platform/clock/clock.ts'
 import type { Random } from '../../platform/crypto/random.ts'
 import type { RequestContext } from '../../platform/http/caller.ts'
-import { write, type Ledger } from '../../platform/ledger/index.ts'
-import { auditOf } from '../audit/index.ts'
+import { GuardLost, write, type Ledger } from '../../platform/ledger/index.ts'
+import { auditOf, auditOfRefusal } from '../audit/index.ts'
 import type { Finding, Monitor, Prober } from '../health/index.ts'
 import type { AddressPolicy } from './advertise.ts'
 import type { Granted, GrantedCredentials, RegistrationCredentials } from './credentials-port.ts'
@@ -105,35 +105,39 @@ export function createRegistration(
       commit(name, address, request, offered, context),
     )
     const { id, incarnation } = instance
-    const granted = await currentGrant(offered, instance, request, context)
-    rememberHandedOut(instance, request, granted)
-    void probing?.then((finding) => monitor.reportFinding(id, incarnation, finding))
-    const finding = probing && (await withinMs(probing, firstProbeWaitMs, probeStartedMs))
-    return {
-      service: name,
-      instanceId: id,
-      incarnation,
-      heartbeatIntervalSeconds,
-      leaseTtlSeconds: instance.leased ? leaseTtlSeconds : null,
-      credentials: granted,
-      config: view.config(name),
-      advertise: verdictOf(address, port, finding),
-      warnings: warningsFor(name),
+    try {
+      const granted = await currentGrant(offered, instance, request, context)
+      rememberHandedOut(instance, request, granted)
+      void probing?.then((finding) => monitor.reportFinding(id, incarnation, finding))
+      const finding = probing && (await withinMs(probing, firstProbeWaitMs, probeStartedMs))
+      return {
+        service: name,
+        instanceId: id,
+        incarnation,
+        heartbeatIntervalSeconds,
+        leaseTtlSeconds: instance.leased ? leaseTtlSeconds : null,
+        credentials: granted,
+        config: view.config(name),
+        advertise: verdictOf(address, port, finding),
+        warnings: warningsFor(name),
+      }
+    } catch (error) {
+      await takeBack(instance, error, context)
+      throw error
     }
   }
 
   /**
    * What has changed while the registration was being written does not leave: it is asked for
    * again, and handed out on a record of its own. A service that has lost a grant meanwhile is
-   * refused like one that never had it, and its registration is taken back.
+   * refused like one that never had it.
    */
   async function currentGrant(
     first: Granted,
-    instance: InstanceRecord,
+    { id, service, incarnation }: InstanceRecord,
     request: RegistrationRequest,
     context: RequestContext,
   ): Promise<GrantedCredentials> {
-    const { id, service, incarnation, address, port } = instance
     let granted = first
     for (let tries = 1; !granted.isCurrent(); tries++) {
       if (tries > grantTriesMax) {
@@ -142,22 +146,44 @@ export function createRegistration(
           `The credentials of "${service}" change faster than they can be handed out; register again.`,
         )
       }
-      try {
-        granted = await credentials.grantedTo(service, request.credentialsNeeded, context)
-      } catch (error) {
-        await ledger.append({
-          keys: [instanceKey(service, address, port)],
-          writes: [write(removeInstance, { id, service, revision: null, incarnation })],
-          events: [instanceDeregistered(instance)],
-          audit: null,
-        })
-        throw error
-      }
+      granted = await credentials.grantedTo(service, request.credentialsNeeded, context)
       const detail = { instanceId: id, incarnation, ...granted.auditDetail }
       const audit = auditOf(context, `services/${service}`, detail)
       await ledger.append({ keys: [], writes: [], events: [], audit })
     }
     return granted.credentials
+  }
+
+  /**
+   * A registration that is written and cannot be answered does not stand: its owner believes that
+   * it failed. When not even that can be written, the owner is told that nobody knows.
+   * @throws HausError write_outcome_unknown
+   */
+  async function takeBack(
+    instance: InstanceRecord,
+    why: unknown,
+    context: RequestContext,
+  ): Promise<void> {
+    const { id, service, incarnation, address, port } = instance
+    const code = why instanceof HausError ? why.code : 'internal_error'
+    const detail = { instanceId: id, incarnation, takenBack: true }
+    const audit = auditOfRefusal(context, `services/${service}`, 'failed', code, detail)
+    try {
+      await ledger.append({
+        keys: [instanceKey(service, address, port)],
+        writes: [write(removeInstance, { id, service, revision: null, incarnation })],
+        events: [instanceDeregistered(instance)],
+        audit,
+      })
+    } catch (error) {
+      // A newer start stands there, or nobody does: this one is gone already.
+      if (error instanceof GuardLost) return
+      throw new HausError(
+        'write_outcome_unknown',
+        `"${service}" at ${address}:${port} was registered, the answer failed, and taking the registration back was not confirmed: register again.`,
+        { retryAfterSeconds: 1, cause: new AggregateError([why, error]) },
+      )
+    }
   }
 
   async function commit(

@@ -33,6 +33,8 @@ interface TestHouse extends AsyncDisposable {
   readonly clock: ManualClock
   readonly database: TestDatabase<Tables>
   readonly grants: Map<string, Map<string, number>>
+  /** Runs whenever credentials have been looked up, before they are answered. */
+  onLookup: (() => void | Promise<void>) | undefined
   /** The process ends without a word and starts again on the same data. */
   restart(): Promise<TestHouse>
 }
@@ -42,6 +44,7 @@ async function openHouse(database: TestDatabase<Tables>): Promise<TestHouse> {
   const clock = new ManualClock()
   const view = createRegistryView()
   const grants = new Map<string, Map<string, number>>()
+  const lookedUp = async (): Promise<void> => house.onLookup?.()
   const ledger = createLedger<Tables>({
     database,
     clock: systemClock,
@@ -53,7 +56,7 @@ async function openHouse(database: TestDatabase<Tables>): Promise<TestHouse> {
     database,
     ledger,
     view,
-    credentials: credentialsFrom(grants),
+    credentials: credentialsFrom(grants, lookedUp),
     clock,
     random: systemRandom,
     log,
@@ -69,23 +72,26 @@ async function openHouse(database: TestDatabase<Tables>): Promise<TestHouse> {
     await ledger.stop(1_000)
     assert.equal(clock.pending, 0, 'a stopped registry leaves no timer')
   }
-  return {
+  const house: TestHouse = {
     registry,
     view,
     ledger,
     clock,
     database,
     grants,
+    onLookup: undefined,
     async restart() {
       await stopOnce()
       return openHouse(database)
     },
     [Symbol.asyncDispose]: stopOnce,
   }
+  return house
 }
 
 function credentialsFrom(
   grants: ReadonlyMap<string, Map<string, number>>,
+  lookedUp: () => Promise<void>,
 ): RegistrationCredentials {
   const versionsOf = (service: string) => Object.fromEntries(grants.get(service) ?? [])
   return {
@@ -103,6 +109,7 @@ function credentialsFrom(
         versions[name] = version
         credentials[name] = { id, version, data: { password: `of ${name}` }, expiresAt: null }
       }
+      await lookedUp()
       return {
         credentials,
         auditDetail: { credentials: versions },
@@ -172,6 +179,15 @@ function discovered(house: TestHouse, service: string) {
     health: string
     instances: { id: string; port: number; health: string }[]
   }
+}
+
+function lastAudit(database: TestDatabase<Tables>) {
+  return database.db
+    .selectFrom('audit')
+    .select(['action', 'outcome', 'code', 'detail'])
+    .orderBy('id', 'desc')
+    .limit(1)
+    .executeTakeFirst()
 }
 
 /** Between the commit of the next change and its answer. */
@@ -331,6 +347,60 @@ for (const kind of databaseKinds) {
           house.registry.register({ ...request, credentialsNeeded }, as('orders')),
         )
         assert.deepEqual(house.view.counts, { services: 1, instances: 0 })
+        const last = await lastAudit(database)
+        assert.deepEqual(
+          [last?.action, last?.outcome, last?.code, last?.detail['takenBack']],
+          ['registerInstance', 'failed', 'credential_not_granted', true],
+        )
+      },
+    )
+
+    await promise(
+      'whatever fails after a registration is written takes it back on record, and what cannot be taken back is said to be unknown',
+      async (house) => {
+        const granted = new Map([['orders-database', 1]])
+        house.grants.set('orders', granted)
+        const request = registration('orders', 9)
+        const register = () => house.registry.register(request, as('orders'))
+        const change = (): void => {
+          granted.set('orders-database', (granted.get('orders-database') ?? 0) + 1)
+        }
+        const rows = () => database.db.selectFrom('instance').select('id').execute()
+
+        // Again and again: each version is old before it can leave.
+        house.onLookup = change
+        await refusedWith('version_conflict', register)
+        assert.deepEqual(house.view.counts, { services: 1, instances: 0 })
+        assert.deepEqual(await rows(), [])
+        const conflict = await lastAudit(database)
+        assert.deepEqual([conflict?.outcome, conflict?.code], ['failed', 'version_conflict'])
+
+        // Something of which nobody has thought, on the second lookup.
+        const onSecondLookup = (run: () => void | Promise<void>): void => {
+          house.onLookup = () => {
+            change()
+            house.onLookup = run
+          }
+        }
+        onSecondLookup(() => {
+          throw new Error('a mistake')
+        })
+        await assert.rejects(register, { message: 'a mistake' })
+        assert.equal(house.view.counts.instances, 0)
+        assert.deepEqual(await rows(), [])
+        assert.equal((await lastAudit(database))?.code, 'internal_error')
+
+        onSecondLookup(async () => {
+          await database.pool.query('alter table haus.instance rename to instance_away')
+          throw new HausError('writes_unavailable', 'Nothing was written.')
+        })
+        const error = await refusedWith('write_outcome_unknown', register)
+        await database.pool.query('alter table haus.instance_away rename to instance')
+        assert.match(error.message, /register again/)
+        assert.equal(house.view.counts.instances, 1, 'it stands, and the view says so')
+
+        house.onLookup = undefined
+        assert.equal((await register()).incarnation, 2)
       },
     )
 
