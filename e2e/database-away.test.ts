@@ -135,3 +135,24 @@ test(
     await checkAfterwards(stage)
   },
 )
+
+test(
+  'told to stop while PostgreSQL hangs, the house is gone within 5 s',
+  needsPostgres,
+  async (t) => {
+    const { house, postgres } = await setUp(t)
+    assert.ok(postgres.pid !== undefined)
+    const frozen = processTree(postgres.pid)
+    for (const process_ of frozen) process.kill(process_, 'SIGSTOP')
+    try {
+      const stoppingMs = performance.now()
+      const ended = await house.stop()
+      const durationMs = performance.now() - stoppingMs
+      assert.equal(ended.signal, null, 'it ended by itself')
+      assert.equal(ended.exitCode, 0, ended.stderr)
+      assert.ok(durationMs < 5_000, `it took ${durationMs} ms`)
+    } finally {
+      for (const process_ of frozen) process.kill(process_, 'SIGCONT')
+    }
+  },
+)

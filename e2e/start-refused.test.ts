@@ -1,12 +1,14 @@
 /** A house that cannot open says why in one sentence, names the mend, and ends with a code of its own. */
 import fs from 'node:fs'
 import net from 'node:net'
+import { generateKeyPairSync } from 'node:crypto'
 import { once } from 'node:events'
 import path from 'node:path'
 import { spawnSync } from 'node:child_process'
 import { test, type TestContext } from 'node:test'
 import assert from 'node:assert/strict'
 import { errorKinds, type ErrorCode } from '@haus/contract'
+import { testCertificate } from '../services/zimmer-13-api-coordinator/src/testing/certificate.ts'
 import { postgresUnavailable } from '../services/zimmer-13-api-coordinator/src/testing/postgres-server.ts'
 import { createTestDatabase } from '../services/zimmer-13-api-coordinator/src/testing/postgres-database.ts'
 import {
@@ -134,6 +136,46 @@ test('a second house on the same data folder; the first one goes on', async (t) 
   await house.operator.expectSoon(201, 'POST', '/api/services/orders/keys')
   const endpoints = JSON.parse(fs.readFileSync(path.join(dataDir, 'endpoints.json'), 'utf8'))
   assert.equal(endpoints.api, house.url)
+})
+
+test(
+  'a second house on the same data folder, with PostgreSQL behind both',
+  { skip: postgresUnavailable() ?? false },
+  async (t) => {
+    const dataDir = folder(t)
+    const database = await createTestDatabase()
+    t.after(() => database.drop())
+    await using house = await startHouse({ dataDir, databaseUrl: database.url })
+    const ended = await attemptStart({ dataDir, databaseUrl: database.url })
+    assertRefused(ended, 'data_dir_locked', dataDir, String(house.pid))
+    const endpoints = JSON.parse(fs.readFileSync(path.join(dataDir, 'endpoints.json'), 'utf8'))
+    assert.equal(endpoints.api, house.url)
+  },
+)
+
+test('TLS files that are missing, are not PEM, or do not belong together', async (t) => {
+  const dataDir = folder(t)
+  const file = (name: string, text: string): string => {
+    const written = path.join(dataDir, name)
+    fs.writeFileSync(written, text)
+    return written
+  }
+  const cert = file('cert.pem', testCertificate.cert)
+  const key = file('key.pem', testCertificate.key)
+  const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
+  const other = file('other.pem', privateKey.export({ type: 'pkcs8', format: 'pem' }).toString())
+  for (const [certFile, keyFile, named] of [
+    [path.join(dataDir, 'absent.pem'), key, 'absent.pem'],
+    [file('garbage.pem', 'garbage'), key, 'garbage.pem'],
+    [cert, other, 'other.pem'],
+  ] as const) {
+    const ended = await attemptStart({
+      dataDir,
+      env: { HAUS_TLS_CERT_FILE: certFile, HAUS_TLS_KEY_FILE: keyFile },
+    })
+    assertRefused(ended, 'tls_invalid', named)
+    assert.ok(!fs.existsSync(path.join(dataDir, 'root.key')), 'a house was made all the same')
+  }
 })
 
 test('a public address without TLS', async (t) => {

@@ -2,8 +2,9 @@
  * The composition root: who gets what, and in which order the house opens and closes. Every
  * dependency is a visible argument; there is no container and no global.
  */
-import { readFile, rename, rm, writeFile } from 'node:fs/promises'
+import { readFile, rm } from 'node:fs/promises'
 import path from 'node:path'
+import { createSecureContext } from 'node:tls'
 import { HausError } from '@haus/contract'
 import type { Config } from './config/load.ts'
 import { auditOfRefusal, auditRoutes } from './features/audit/index.ts'
@@ -26,7 +27,8 @@ import type { Tables } from './features/tables.ts'
 import { migrations } from './migrations/index.ts'
 import { systemClock, type Clock } from './platform/clock/clock.ts'
 import { systemRandom, type Random } from './platform/crypto/index.ts'
-import { migrate, openDatabase } from './platform/database/index.ts'
+import { DataDirLock, migrate, openDatabase, prepareDataDir } from './platform/database/index.ts'
+import { fileTrouble, replacePrivateFile } from './platform/files/private-file.ts'
 import { createHttpServer, createRoutes, type Listening } from './platform/http/index.ts'
 import { measureEventLoopLag } from './platform/clock/event-loop-lag.ts'
 import { createLedger } from './platform/ledger/index.ts'
@@ -64,7 +66,7 @@ export interface Haus {
   stop(deadlineMs: number): Promise<void>
 }
 
-/** What is left of the stop deadline for the ledger and the database after the last request. */
+/** Set aside for the ledger, and as much again for the database, after the last request. */
 const storageStopMs = 1_500
 
 export function createHaus(config: Config, options: HausOptions): Haus {
@@ -80,6 +82,13 @@ export function createHaus(config: Config, options: HausOptions): Haus {
     refusePlaintext(config)
     const tls = config.tls === null ? undefined : await readTls(config.tls)
 
+    if (config.databaseUrl !== null) {
+      // The embedded database locks the folder itself; two houses on PostgreSQL would overwrite
+      // each other's endpoints file.
+      prepareDataDir(config.dataDir)
+      const lock = new DataDirLock(config.dataDir)
+      undo.push(() => Promise.resolve(lock.release()))
+    }
     const database = await openDatabase<Tables>({
       url: config.databaseUrl?.reveal(),
       dataDir: config.dataDir,
@@ -87,6 +96,9 @@ export function createHaus(config: Config, options: HausOptions): Haus {
       onFatal: options.onFatal,
     })
     undo.push(() => database.close())
+    const endpointsFile = path.join(config.dataDir, 'endpoints.json')
+    // Left by a house that was killed, it names an address where nobody answers.
+    await rm(endpointsFile, { force: true })
     await migrate(database.db, migrations)
     const house = await openHouse({
       database,
@@ -213,13 +225,16 @@ export function createHaus(config: Config, options: HausOptions): Haus {
 
     listening = await server.listen(config.apiAddr)
     readiness = 'ready'
-    const endpointsFile = path.join(config.dataDir, 'endpoints.json')
     undo.push(async (deadlineMs) => {
       await rm(endpointsFile, { force: true })
       events.stop()
       await server.close(deadlineMs)
     })
-    await writeEndpoints(endpointsFile, { api: reachableUrl(listening) })
+    const endpoints = `${JSON.stringify({ api: reachableUrl(listening) })}\n`
+    // Renamed into place, because health checks and scripts read it at any moment.
+    await replacePrivateFile(endpointsFile, endpoints, random).catch((error: unknown) => {
+      throw fileTrouble(endpointsFile, error)
+    })
 
     return {
       version,
@@ -265,18 +280,21 @@ async function readTls({ certFile, keyFile }: { certFile: string; keyFile: strin
     readFile(file).catch((cause: unknown) => {
       throw new HausError('tls_invalid', `the TLS file ${file} cannot be read`, { cause })
     })
-  return { cert: await read(certFile), key: await read(keyFile) }
+  const tls = { cert: await read(certFile), key: await read(keyFile) }
+  try {
+    createSecureContext(tls)
+  } catch (cause) {
+    throw new HausError(
+      'tls_invalid',
+      `the certificate ${certFile} and the key ${keyFile} cannot be used together: both must be PEM, and the key must be that of the first certificate`,
+      { cause },
+    )
+  }
+  return tls
 }
 
 /** An address that listens on everything is not one to connect to. */
 function reachableUrl({ host, url }: Listening): string {
   if (host === '0.0.0.0') return url.replace('0.0.0.0', '127.0.0.1')
   return host === '::' ? url.replace('[::]', '[::1]') : url
-}
-
-/** Renamed into place, because health checks and scripts read it at any moment. */
-async function writeEndpoints(file: string, endpoints: Record<string, string>): Promise<void> {
-  const temporary = `${file}.new`
-  await writeFile(temporary, `${JSON.stringify(endpoints)}\n`, { mode: 0o600 })
-  await rename(temporary, file)
 }

@@ -9,6 +9,7 @@ import { bannerOf } from './banner.ts'
 import { loadConfig, type Config } from './config/load.ts'
 import { settings } from './config/settings.ts'
 import { createHaus, type Haus } from './haus.ts'
+import { systemClock } from './platform/clock/clock.ts'
 import { createLog, type Log } from './platform/log/log.ts'
 
 /** Supervisors give 10 s before they kill; the promise is 5 s, so what hangs is cut before. */
@@ -98,6 +99,11 @@ function closeOnSignals(house: Haus, log: Log): void {
     if (closing) return
     closing = true
     log.info({ signal }, 'closing the house')
+    // A database that hangs must not keep the process: what was acknowledged is already safe.
+    systemClock.after(stopDeadlineMs, () => {
+      log.warn('the house is closed, although a part of it did not answer')
+      process.exit(0)
+    })
     house.stop(stopDeadlineMs).then(
       () => {
         log.info('the house is closed')

@@ -23,7 +23,7 @@ import type { Log } from '../../platform/log/log.ts'
 import type { Tables } from '../tables.ts'
 import { deriveIdentityKeys, hashOperatorToken, macOfOperatorToken } from './identity-keys.ts'
 import { provideOperatorToken } from './operator-token.ts'
-import { fileTrouble, removeLeftovers } from './private-file.ts'
+import { fileTrouble, removeLeftovers } from '../../platform/files/private-file.ts'
 import { makeRootKey, readRootKey } from './root-key.ts'
 
 export interface House {

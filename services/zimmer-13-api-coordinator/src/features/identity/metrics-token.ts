@@ -1,7 +1,11 @@
 /** The scrape token's file. Derived from the root, so it can be written again at any start. */
 import path from 'node:path'
 import type { Random, Secret } from '../../platform/crypto/index.ts'
-import { fileTrouble, readPrivateFile, replacePrivateFile } from './private-file.ts'
+import {
+  fileTrouble,
+  readPrivateFile,
+  replacePrivateFile,
+} from '../../platform/files/private-file.ts'
 
 export async function provideMetricsToken(
   dataDir: string,

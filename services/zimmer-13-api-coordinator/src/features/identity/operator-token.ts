@@ -17,7 +17,7 @@ import {
   removeLeftovers,
   renamePrivateFile,
   replacePrivateFile,
-} from './private-file.ts'
+} from '../../platform/files/private-file.ts'
 
 const tokenSizeBytes = 32
 const form = new RegExp(`^${operatorTokenPrefix}[A-Za-z0-9_-]{43}$`)

@@ -16,7 +16,7 @@ import {
   readPrivateFile,
   replacePrivateFile,
   type PrivateFile,
-} from './private-file.ts'
+} from '../../platform/files/private-file.ts'
 
 /** What is found under the configured name. */
 export type RootKeyFile = { readonly key: Key } | 'missing' | 'empty'

@@ -4,6 +4,7 @@ import { openPostgres } from './postgres/open.ts'
 import type { Database, OpenDatabaseOptions } from './database.ts'
 
 export type { Database, DatabaseKind, Log, OpenDatabaseOptions } from './database.ts'
+export { DataDirLock, prepareDataDir } from './data-dir.ts'
 export { migrate, type Migration } from './migrate.ts'
 
 export function openDatabase<Tables>(options: OpenDatabaseOptions): Promise<Database<Tables>> {

@@ -10,7 +10,7 @@ import fs from 'node:fs/promises'
 import path from 'node:path'
 import { geteuid } from 'node:process'
 import { HausError } from '@haus/contract'
-import type { Random } from '../../platform/crypto/index.ts'
+import type { Random } from '../crypto/index.ts'
 
 /** A key is 65 bytes; whatever is larger is another file, named by mistake. */
 const sizeMaxBytes = 4_096

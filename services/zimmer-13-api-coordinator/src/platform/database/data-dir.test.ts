@@ -3,10 +3,10 @@ import fs from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { test, type TestContext } from 'node:test'
-import { runChild } from '../../../testing/child-program.ts'
+import { runChild } from '../../testing/child-program.ts'
 import { DataDirLock, prepareDataDir } from './data-dir.ts'
 
-const holder = new URL('../../../testing/programs/hold-data-dir.ts', import.meta.url)
+const holder = new URL('../../testing/programs/hold-data-dir.ts', import.meta.url)
 
 function temporaryFolder(t: TestContext): string {
   const folder = fs.mkdtempSync(path.join(tmpdir(), 'haus-data-'))
