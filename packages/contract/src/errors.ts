@@ -77,7 +77,10 @@ export const errorKinds = {
 
 export type ErrorCode = keyof typeof errorKinds
 
-/** One thing wrong with one field. `field` is a JSON pointer, `query.x`, `path.x` or `header.x`. */
+/**
+ * One thing wrong with one field. `field` is a JSON pointer into the body (`""` is the whole of it),
+ * `query.x`, `path.x` or `header.x`; `query` or `path` alone when no part of it can be named.
+ */
 export interface FieldError {
   readonly field: string
   readonly detail: string

@@ -13,8 +13,8 @@ export function find(view: CredentialView, id: string): CredentialRecord {
     view.integrity.report(untrusted.fault)
     throw integrityFailed(untrusted)
   }
-  throw new HausError(
-    'credential_not_found',
-    `There is no credential with id ${id}; listCredentials shows those that are.`,
-  )
+  const detail = `there is no credential with id ${id}; GET /api/credentials lists those that are`
+  throw new HausError('credential_not_found', `path.id: ${detail}.`, {
+    fields: [{ field: 'path.id', detail }],
+  })
 }

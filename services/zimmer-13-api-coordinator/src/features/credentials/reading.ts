@@ -9,6 +9,7 @@ import { HausError } from '@haus/contract'
 import type { Clock } from '../../platform/clock/clock.ts'
 import type { RequestContext } from '../../platform/http/caller.ts'
 import type { AuditEntry, Ledger } from '../../platform/ledger/ledger.ts'
+import { notOwn } from '../../platform/http/index.ts'
 import { auditOf } from '../audit/index.ts'
 import { oldestKept, targetOf, type CredentialRecord } from './credential.ts'
 import type { ReadDatabase } from './database-read.ts'
@@ -203,10 +204,7 @@ export function createReading(options: ReadingOptions): Reading {
   function checkOwn(service: string, context: RequestContext): void {
     const { caller } = context
     if (caller.kind === 'operator' || caller.service === service) return
-    throw new HausError(
-      'forbidden',
-      `The credentials of service "${service}" are for it and for operators.`,
-    )
+    throw notOwn('path.name', service, caller.service ?? '')
   }
 
   /** What of the offer a registration gets. @throws HausError credential_not_granted */

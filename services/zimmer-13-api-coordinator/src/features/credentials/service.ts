@@ -466,10 +466,8 @@ function nameTaken(name: string): HausError {
 }
 
 function outdated(current: CredentialRecord, cas: number): HausError {
-  const detail = `is ${cas}, and the current version is ${current.version}`
-  return new HausError(
-    'version_conflict',
-    `cas ${detail}. Read the credential again and decide whether to write over it.`,
-    { fields: [{ field: '/cas', detail }] },
-  )
+  const detail = `is ${cas}, and the current version is ${current.version}: read the credential again and decide whether to write over it`
+  return new HausError('version_conflict', `/cas ${detail}.`, {
+    fields: [{ field: '/cas', detail }],
+  })
 }

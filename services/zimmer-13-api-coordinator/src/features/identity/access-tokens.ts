@@ -42,8 +42,8 @@ export interface AccessTokens {
 
 /** Ours have some 500 characters. What is longer is refused before any of it is parsed. */
 export const tokenSizeMax = 4_096
-/** Between the clocks of two replicas; NTP keeps them far closer. */
-const leewaySeconds = 5
+/** Past `exp`, for the clocks of two replicas; NTP keeps them far closer. */
+export const leewaySeconds = 5
 const algorithm = 'EdDSA'
 const type = 'at+jwt'
 const subjectPrefix = 'service:'

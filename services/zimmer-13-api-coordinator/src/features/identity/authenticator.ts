@@ -6,7 +6,7 @@
  * stays here past it: when the wall clock jumps back, an expired token is remembered as expired,
  * and when it jumps forward, a token that was accepted keeps the rest of its 15 minutes, while one
  * that is new to this process is refused as expired and its owner gets another. No token lives
- * longer than 15 minutes from its first use, whatever its `exp` says.
+ * longer than 15 minutes and the leeway from its first use, whatever its `exp` says.
  *
  * A right token is never refused for what others did from the same address; wrong ones beyond
  * their limit get 429 instead of 401. They are counted, not logged and not audited: a stranger
@@ -16,7 +16,14 @@ import { HausError, tokenTtlSeconds, type Audience } from '@haus/contract'
 import type { Clock } from '../../platform/clock/clock.ts'
 import { equalBytes } from '../../platform/crypto/index.ts'
 import type { Caller } from '../../platform/http/caller.ts'
-import { expired, invalid, revoked, tokenSizeMax, type AccessTokens } from './access-tokens.ts'
+import {
+  expired,
+  invalid,
+  leewaySeconds,
+  revoked,
+  tokenSizeMax,
+  type AccessTokens,
+} from './access-tokens.ts'
 import {
   hashOperatorToken,
   metricsTokenPrefix,
@@ -48,6 +55,8 @@ interface Verified {
 
 /** Some 800 bytes each, most of it the token itself: 8 MB when full. */
 const cachedMax = 10_000
+/** The leeway counts here as in the verification: a token that was accepted is not refused a moment later. */
+const tokenLifeMaxMs = (tokenTtlSeconds + leewaySeconds) * 1_000
 /** Wrong bearer tokens per address: a broken client in a loop, or a probe. */
 const wrongTokens = { burst: 100, perSecond: 10 }
 const bearer = /^bearer +([\x21-\x7e]+)$/i
@@ -57,7 +66,7 @@ const scraper: Caller = {
   kind: 'scraper',
   actor: 'scraper',
   service: null,
-  expiresAtMs: null,
+  expiresAtMonotonicMs: null,
   revoked: null,
 }
 
@@ -139,7 +148,7 @@ export function createAuthenticator(options: {
       kind: 'operator',
       actor: 'operator',
       service: null,
-      expiresAtMs: null,
+      expiresAtMonotonicMs: null,
       revoked: operator.principal.revoked,
     }
   }
@@ -148,17 +157,21 @@ export function createAuthenticator(options: {
     const claims = await tokens.verify(token, audience)
     const key = view.key(claims.clientId)
     if (!key?.principal.live || key.row.service !== claims.service) throw revoked()
-    const leftMs = Math.min(claims.expiresAtMs - clock.now().getTime(), tokenTtlSeconds * 1_000)
+    const leftMs = Math.min(
+      claims.expiresAtMs - clock.now().getTime() + leewaySeconds * 1_000,
+      tokenLifeMaxMs,
+    )
+    const deadlineMs = clock.monotonicMs() + leftMs
     return {
       caller: {
         kind: 'service',
         actor: `service:${claims.service}`,
         service: claims.service,
-        expiresAtMs: claims.expiresAtMs,
+        expiresAtMonotonicMs: deadlineMs,
         revoked: key.principal.revoked,
       },
       principal: key.principal,
-      deadlineMs: clock.monotonicMs() + leftMs,
+      deadlineMs,
     }
   }
 

@@ -208,6 +208,7 @@ export async function createIdentity(options: IdentityOptions): Promise<Identity
       throw new HausError(
         'key_not_found',
         `The service "${service}" has no key "${clientId}": GET /api/services/${service}/keys lists them.`,
+        { fields: [{ field: 'path.clientId', detail: `is not a key of "${service}"` }] },
       )
     }
     if (key.row.revokedAt !== null) return

@@ -186,7 +186,11 @@ function hostName(address: string): string {
       'is neither an IP address nor a host name: write 10.0.0.7, fd00::7 or node-7.example',
     )
   }
-  if (metadataNames.has(name)) throw refused(address, 'is the metadata service of a cloud')
+  if (metadataNames.has(name))
+    throw refused(
+      address,
+      'is the metadata service of a cloud: give the address on which the service listens',
+    )
   return name
 }
 

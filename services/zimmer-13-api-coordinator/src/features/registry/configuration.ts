@@ -44,11 +44,10 @@ export function createConfiguration(dependencies: {
       return retryWhenLost(`The configuration of "${service}"`, async () => {
         const { version } = view.config(service)
         if (cas !== undefined && cas !== version) {
-          throw new HausError(
-            'version_conflict',
-            `cas is ${cas}, and the current version is ${version}; read it, merge, and send cas ${version}.`,
-            { fields: [{ field: '/cas', detail: `the current version is ${version}` }] },
-          )
+          const detail = `is ${cas}, and the current version is ${version}: read it, merge, and send cas ${version}`
+          throw new HausError('version_conflict', `/cas ${detail}.`, {
+            fields: [{ field: '/cas', detail }],
+          })
         }
         if (version === 0 && view.configs >= servicesMax) {
           throw new HausError(

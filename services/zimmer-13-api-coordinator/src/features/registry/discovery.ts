@@ -156,7 +156,7 @@ export function createDiscovery(sources: DiscoverySources): Discovery {
   return {
     answer(query) {
       const snapshot = view.service(query.service)
-      if (!snapshot) throw serviceNotFound(query.service)
+      if (!snapshot) throw serviceNotFound(query.service, 'query.service')
       const of = knownOf(snapshot)
       const plain =
         query.tag === undefined && query.zone === undefined && query.version === undefined

@@ -55,10 +55,10 @@ export function createHeartbeats({ view, leases, monitor, credentials }: Heartbe
     }
     const { incarnation } = instance
     if (request.incarnation < incarnation) {
-      throw new HausError(
-        'stale_incarnation',
-        `Start ${incarnation} of this instance has registered; start ${request.incarnation} must stop, or register again.`,
-      )
+      const detail = `is ${request.incarnation}, and start ${incarnation} of this instance has registered: stop, or register again`
+      throw new HausError('stale_incarnation', `/incarnation ${detail}.`, {
+        fields: [{ field: '/incarnation', detail }],
+      })
     }
     if (leases.renew(lease, request.load)) monitor.leaseLives(id, true)
     if (request.status !== undefined) {

@@ -2,18 +2,16 @@
 import { HausError, reservedServiceNames } from '@haus/contract'
 import { GuardLost } from '../../platform/ledger/index.ts'
 
-export function serviceNotFound(name: string): HausError {
-  return new HausError(
-    'service_not_found',
-    `No service or alias is called "${name}"; it appears with its first registration.`,
-  )
+export function serviceNotFound(name: string, field = 'path.name'): HausError {
+  const detail = `no service or alias is called "${name}"; it appears with its first registration`
+  return new HausError('service_not_found', `${field}: ${detail}.`, { fields: [{ field, detail }] })
 }
 
 export function instanceNotFound(service: string, id: string): HausError {
-  return new HausError(
-    'instance_not_found',
-    `"${service}" has no instance ${id}; register it again.`,
-  )
+  const detail = `"${service}" has no instance ${id}; register it again`
+  return new HausError('instance_not_found', `path.id: ${detail}.`, {
+    fields: [{ field: 'path.id', detail }],
+  })
 }
 
 /** @throws HausError invalid_request */

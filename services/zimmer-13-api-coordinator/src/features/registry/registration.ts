@@ -21,6 +21,7 @@ import type { Clock } from '../../platform/clock/clock.ts'
 import type { Random } from '../../platform/crypto/random.ts'
 import type { RequestContext } from '../../platform/http/caller.ts'
 import { GuardLost, write, type Ledger } from '../../platform/ledger/index.ts'
+import { notOwn } from '../../platform/http/index.ts'
 import { auditOf, auditOfRefusal } from '../audit/index.ts'
 import type { Finding, Monitor, Prober } from '../health/index.ts'
 import type { AddressPolicy } from './advertise.ts'
@@ -87,10 +88,7 @@ export function createRegistration(
     const name = view.canonicalService(request.name)
     const operator = context.caller.kind === 'operator'
     if (!operator && view.canonicalService(context.caller.service ?? '') !== name) {
-      throw new HausError(
-        'forbidden',
-        `This token may not register "${name}", only its own service.`,
-      )
+      throw notOwn('/name', name, context.caller.service ?? '')
     }
     const { port } = request
     const { source } = context

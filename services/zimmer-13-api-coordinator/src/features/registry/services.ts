@@ -134,10 +134,10 @@ export function createServices(dependencies: {
   function seen(nameOrAlias: string, { caller }: RequestContext): ServiceSnapshot {
     const name = view.canonicalService(nameOrAlias)
     if (caller.kind === 'service' && !view.seenBy(caller.service ?? '').has(name)) {
-      throw new HausError(
-        'forbidden',
-        `"${caller.service ?? ''}" sees itself and what it depends on; "${name}" is neither. Name it in the dependencies of the registration.`,
-      )
+      const detail = `is "${name}", which "${caller.service ?? ''}" does not depend on: name it in the dependencies of the registration`
+      throw new HausError('forbidden', `path.name ${detail}.`, {
+        fields: [{ field: 'path.name', detail }],
+      })
     }
     const service = view.service(name)
     if (!service) throw serviceNotFound(nameOrAlias)

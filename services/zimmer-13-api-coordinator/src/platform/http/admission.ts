@@ -46,7 +46,10 @@ export function createAdmission(
     if (head !== null) return { error: head, pathless: true }
     const target = targetFault(request.url ?? '')
     if (target !== null) {
-      return { error: new HausError('invalid_path', target), pathless: true }
+      const error = new HausError('invalid_path', target, {
+        fields: [{ field: 'path', detail: target }],
+      })
+      return { error, pathless: true }
     }
     const { host } = request.headers
     if (host === undefined) {
@@ -62,7 +65,14 @@ export function createAdmission(
           ? new HausError(
               'foreign_host',
               'The Host header names another host. Use an address of this house, or have its operator allow the name.',
-              { fields: [{ field: 'header.host', detail: 'is not a name of this house' }] },
+              {
+                fields: [
+                  {
+                    field: 'header.host',
+                    detail: 'must be an address of this house, or a name that its operator allows',
+                  },
+                ],
+              },
             )
           : headerError('host', 'must be a host name or an IP address, with a port if need be'),
       pathless: false,

@@ -1,4 +1,5 @@
 export type { Caller, RequestContext } from './caller.ts'
+export { notOwn } from './not-own.ts'
 export { createRoutes } from './routes.ts'
 export type { RequestDone } from './exchange.ts'
 export type { Answer, Call, Handler, RequestInfo, Routes, RoutesOptions } from './routes.ts'

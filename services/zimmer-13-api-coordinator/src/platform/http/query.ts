@@ -54,7 +54,10 @@ function decode(text: string, place: 'query' | 'form'): string {
     throw new HausError(
       'invalid_encoding',
       `Percent-encode the ${place} from UTF-8, and write \`%\` as \`%25\`.`,
-      { cause },
+      {
+        cause,
+        fields: [{ field: place === 'form' ? '' : place, detail: 'must be percent-encoded UTF-8' }],
+      },
     )
   }
 }

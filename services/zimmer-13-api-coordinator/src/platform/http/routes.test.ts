@@ -74,8 +74,15 @@ test('a service acts for itself, by name or alias, and for nobody else', async (
     const refused = await ask(server, '/api/services/register', { as: 'orders', json: other })
     assert.equal(refused.status, 403)
     assert.equal(refused.json.code, 'forbidden')
+    const detail =
+      'is "billing", and this token is that of "orders": send "orders", or ask an operator'
+    assert.deepEqual(refused.json.errors, [{ field: '/name', detail }])
+    const impossible = { ...registration, name: 'B'.repeat(5_000) }
+    const misnamed = await ask(server, '/api/services/register', { as: 'orders', json: impossible })
+    assert.equal(misnamed.status, 400, 'a name that nobody can have is not put on record')
     const foreign = await ask(server, '/api/credentials/service/billing', { as: 'orders' })
     assert.equal(foreign.status, 403)
+    assert.deepEqual(foreign.json.errors, [{ field: 'path.name', detail }])
     const operators = await ask(server, '/api/audit', { as: 'orders' })
     assert.equal(operators.status, 403)
 
@@ -89,7 +96,7 @@ test('a service acts for itself, by name or alias, and for nobody else', async (
         code,
       ]),
       [
-        ['registerInstance', 'service:orders', '127.0.0.1', 'services/register', 'forbidden'],
+        ['registerInstance', 'service:orders', '127.0.0.1', 'services/billing', 'forbidden'],
         [
           'getServiceCredentials',
           'service:orders',

@@ -8,7 +8,7 @@
  */
 import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from 'node:http'
 import type { Readable } from 'node:stream'
-import { catalogue, HausError, permissions } from '@haus/contract'
+import { catalogue, HausError, permissions, serviceNamePattern } from '@haus/contract'
 import type { BodyOf, ErrorCode, Operation, ParamsOf, QueryOf } from '@haus/contract'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { TSchema } from 'typebox'
@@ -16,9 +16,10 @@ import { anonymous } from './caller.ts'
 import type { Caller, RequestContext } from './caller.ts'
 import { announcesBody, pathOf, sourceOf } from './exchange.ts'
 import type { Exchange, RefusalShape } from './exchange.ts'
+import { notOwn } from './not-own.ts'
 import { createCoercion, parseParameters } from './query.ts'
 import type { HttpServer } from './server.ts'
-import { decodeUtf8, parseJson } from './strict-json.ts'
+import { decodeUtf8, parseJson, wholeBody } from './strict-json.ts'
 import { createValidation } from './validation.ts'
 import type { Check } from './validation.ts'
 
@@ -89,7 +90,9 @@ export function createRoutes(server: HttpServer, options: RoutesOptions): Routes
     if (methods.length === 0) {
       exchanges.refuse(
         exchange,
-        new HausError('route_not_found', 'There is no such route; /docs lists those that are.'),
+        new HausError('route_not_found', 'There is no such route; /docs lists those that are.', {
+          fields: [{ field: 'path', detail: 'must be one of those that /docs lists' }],
+        }),
       )
       return
     }
@@ -167,29 +170,52 @@ export function createRoutes(server: HttpServer, options: RoutesOptions): Routes
       const { requestId } = pending.exchange
       const context = { caller, operation: operation.id, requestId, source }
       pending.context = context
-      const code = policy.refusal(caller)
-      if (code !== null) deny(pending, context, code)
-      else if (policy.ownParam && !isOwn(caller, pending.params)) {
-        deny(pending, context, 'forbidden')
-      } else if (pending.readBody === null) run(pending, context, undefined)
-      else readBody(pending, pending.readBody)
+      if (!policy.admits(caller)) denyAll(pending, context)
+      else {
+        const other = policy.ownParam ? otherService(caller, pending.params) : null
+        if (other !== null) denyOther(pending, context, 'path.name', other)
+        else if (pending.readBody === null) run(pending, context, undefined)
+        else readBody(pending, pending.readBody)
+      }
     }
 
-    function isOwn(caller: Caller, named: unknown): boolean {
-      if (caller.kind !== 'service') return true
+    /** The name by which a service means another than itself; null: it does not. */
+    function otherService(caller: Caller, named: unknown): string | null {
+      if (caller.kind !== 'service') return null
       const name = fieldOf(named, 'name')
       // What is not a text is for the schema to refuse; no handler sees it.
-      return typeof name !== 'string' || options.canonicalService(name) === caller.service
+      if (typeof name !== 'string') return null
+      return options.canonicalService(name) === caller.service ? null : name
     }
 
-    function deny(pending: Pending, context: RequestContext, code: ErrorCode): void {
-      const target = pathOf(pending.exchange.request).replace(/^\/(?:api\/)?/, '')
-      const own = policy.ownParam || policy.ownBody ? ' for another service than its own' : ''
-      const error = new HausError(
-        'forbidden',
-        `This token may not ${operation.id}${own}: it needs ${operation.permission}.`,
-      )
-      options.recordDenial(context, target, code).then(
+    function denyOther(
+      pending: Pending,
+      context: RequestContext,
+      field: 'path.name' | '/name',
+      other: string,
+    ): void {
+      // Whom the caller posed as is in the path, or else has to be said.
+      const target =
+        field === '/name' ? `services/${options.canonicalService(other)}` : targetOf(pending)
+      const error = notOwn(field, other, context.caller.service ?? '')
+      refuseOnRecord(pending, context, target, error)
+    }
+
+    function denyAll(pending: Pending, context: RequestContext): void {
+      const detail = `is that of ${context.caller.actor}, and ${operation.id} needs ${operation.permission}: use a token that carries it`
+      const error = new HausError('forbidden', `header.authorization ${detail}.`, {
+        fields: [{ field: 'header.authorization', detail }],
+      })
+      refuseOnRecord(pending, context, targetOf(pending), error)
+    }
+
+    function refuseOnRecord(
+      pending: Pending,
+      context: RequestContext,
+      target: string,
+      error: HausError,
+    ): void {
+      options.recordDenial(context, target, error.code).then(
         () => fail(pending, error),
         (failure: unknown) => fail(pending, unrecorded(failure)),
       )
@@ -309,8 +335,11 @@ export function createRoutes(server: HttpServer, options: RoutesOptions): Routes
         const { context } = pending
         try {
           const body = parseBody(request, operation)
-          if (policy.ownBody && !isOwn(context.caller, body)) deny(pending, context, 'forbidden')
-          else run(pending, context, body)
+          const other = policy.ownBody ? otherService(context.caller, body) : null
+          // A name that no service can have is for the schema to refuse, and not for the audit.
+          if (other !== null && serviceName.test(other)) {
+            denyOther(pending, context, '/name', other)
+          } else run(pending, context, body)
         } catch (error) {
           fail(pending, error)
         }
@@ -337,8 +366,8 @@ interface Policy {
   /** Where the service that must be the caller's own is named. */
   readonly ownParam: boolean
   readonly ownBody: boolean
-  /** Why this caller may not, whatever it names; null: it may. */
-  refusal(caller: Caller): ErrorCode | null
+  /** False: this caller may not, whatever it names. */
+  admits(caller: Caller): boolean
 }
 
 function policyOf(operation: Operation): Policy {
@@ -353,16 +382,16 @@ function policyOf(operation: Operation): Policy {
     isPublic: permission === 'public',
     ownParam,
     ownBody,
-    refusal({ kind }) {
+    admits({ kind }) {
       switch (kind) {
         case 'operator':
-          return null
+          return true
         case 'service':
-          return service === 'none' ? 'forbidden' : null
+          return service !== 'none'
         case 'scraper':
-          return permission === 'metrics.read' ? null : 'forbidden'
+          return permission === 'metrics.read'
         case 'anonymous':
-          return permission === 'public' ? null : 'forbidden'
+          return permission === 'public'
       }
     },
   }
@@ -426,6 +455,7 @@ function createQueryReader(
   }
 }
 
+const serviceName = new RegExp(serviceNamePattern)
 const jsonType = 'application/json'
 const formType = 'application/x-www-form-urlencoded'
 
@@ -492,6 +522,7 @@ function tooLarge(limitBytes: number): HausError {
   return new HausError(
     'body_too_large',
     `The body may have at most ${limitBytes} bytes; send less.`,
+    { fields: [{ field: wholeBody, detail: `must have at most ${limitBytes} bytes` }] },
   )
 }
 
@@ -505,12 +536,20 @@ function bodyError(error: unknown, limitBytes = 0): unknown {
     case 'ECONNRESET':
       return new HausError('invalid_request', 'The body ended before its announced length.', {
         cause: error,
+        fields: [{ field: wholeBody, detail: 'must be as long as Content-Length says' }],
       })
     case 'FST_ERR_CTP_INVALID_MEDIA_TYPE':
-      return new HausError('unsupported_media_type', `Send the body as ${jsonType}.`)
+      return new HausError('unsupported_media_type', `Send the body as ${jsonType}.`, {
+        fields: [{ field: 'header.content-type', detail: `must be ${jsonType}` }],
+      })
     default:
       return error
   }
+}
+
+/** What a refused request was about, as the audit shows it. */
+function targetOf({ exchange }: Pending): string {
+  return pathOf(exchange.request).replace(/^\/(?:api\/)?/, '')
 }
 
 function unrecorded(failure: unknown): unknown {

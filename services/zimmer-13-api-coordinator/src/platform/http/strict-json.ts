@@ -9,6 +9,9 @@ import { HausError } from '@haus/contract'
 /** The deepest document of the contract has 5 levels; configuration data is free, and 32 is ample. */
 export const jsonDepthMax = 32
 
+/** The pointer to the document itself: before it is parsed, no part of it can be named. */
+export const wholeBody = ''
+
 const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 
 export function parseJson(bytes: Uint8Array): unknown {
@@ -33,6 +36,7 @@ export function decodeUtf8(bytes: Uint8Array): string {
   } catch (cause) {
     throw new HausError('invalid_encoding', 'Send the body as UTF-8: it has bytes that are not.', {
       cause,
+      fields: [{ field: wholeBody, detail: 'must be UTF-8' }],
     })
   }
 }
@@ -44,12 +48,13 @@ function syntaxError(text: string, error: unknown): HausError {
   const before = text.slice(0, position)
   const line = before.split('\n').length
   const column = position - before.lastIndexOf('\n')
-  return new HausError(
-    'invalid_json',
+  const detail =
     text.trim() === ''
-      ? 'The body is empty; send a JSON object.'
-      : `The body is not valid JSON: look at line ${line}, column ${column}.`,
-  )
+      ? 'is empty; send a JSON object'
+      : `is not valid JSON: look at line ${line}, column ${column}`
+  return new HausError('invalid_json', `The body ${detail}.`, {
+    fields: [{ field: wholeBody, detail }],
+  })
 }
 
 const quote = 0x22
