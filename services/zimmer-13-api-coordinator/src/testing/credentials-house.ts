@@ -164,7 +164,7 @@ export async function openTestHouse(
   }
 }
 
-const nobodysCaller = { expiresAtMs: null, revoked: null }
+const nobodysCaller = { expiresAtMonotonicMs: null, revoked: null }
 
 export function operatorDoes(operation: string): RequestContext {
   const caller: Caller = {

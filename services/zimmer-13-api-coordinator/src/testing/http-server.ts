@@ -16,7 +16,7 @@ import type {
 import { createLog } from '../platform/log/log.ts'
 import { Writable } from 'node:stream'
 
-const never = { expiresAtMs: null, revoked: null }
+const never = { expiresAtMonotonicMs: null, revoked: null }
 const callers = new Map<string, Caller>([
   ['operator-token', { kind: 'operator', actor: 'operator', service: null, ...never }],
   ['orders-token', { kind: 'service', actor: 'service:orders', service: 'orders', ...never }],

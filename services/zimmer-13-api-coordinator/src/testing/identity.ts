@@ -112,7 +112,7 @@ const operator: Caller = {
   kind: 'operator',
   actor: 'operator',
   service: null,
-  expiresAtMs: null,
+  expiresAtMonotonicMs: null,
   revoked: null,
 }
 

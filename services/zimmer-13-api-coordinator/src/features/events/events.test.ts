@@ -183,7 +183,7 @@ test('a stream ends when its token expires, when its key is revoked, and when th
   const revocation = new AbortController()
   const expiring = collect(
     house.events.open(
-      contextOf({ expiresAtMs: house.clock.now().getTime() + 60_000 }),
+      contextOf({ expiresAtMonotonicMs: house.clock.monotonicMs() + 60_000 }),
       {},
       undefined,
     ),
@@ -205,6 +205,21 @@ test('a stream ends when its token expires, when its key is revoked, and when th
   assert.equal(house.clock.pending, 0, 'a timer is left behind')
 })
 
+test('a stream ends with its token whichever way the wall clock jumps', async () => {
+  await using house = await openHouse()
+  const { clock } = house
+  for (const wall of ['2026-11-22T12:00:00.000Z', '2026-11-24T12:00:00.000Z']) {
+    const until60 = contextOf({ expiresAtMonotonicMs: clock.monotonicMs() + 60_000 })
+    const before = collect(house.events.open(until60, {}, undefined))
+    clock.setWall(wall)
+    const after = collect(house.events.open(until60, {}, undefined))
+    clock.advance(59_999)
+    assert.equal(house.events.streams, 2, wall)
+    clock.advance(1)
+    await until('both end', () => before.ended && after.ended)
+  }
+})
+
 test('a reader that does not read is cut off instead of kept in memory', async () => {
   await using house = await openHouse()
   const stream = house.events.open(operator, {}, undefined)
@@ -218,6 +233,20 @@ test('a reader that does not read is cut off instead of kept in memory', async (
     ids,
     ids.map((_, i) => i + 1),
   )
+})
+
+test('events that come one by one do not pile up behind a reader that has stopped', async () => {
+  await using house = await openHouse()
+  const stream = house.events.open(operator, {}, undefined)
+  stream.read()
+  const data = { padding: 'x'.repeat(500) }
+  for (let i = 0; i < 300; i++) await house.tell({ data })
+  assert.ok(
+    stream.readableLength <= stream.readableHighWaterMark + 2_000,
+    `${stream.readableLength} characters wait in the stream itself`,
+  )
+  const seen = collect(stream)
+  await until('all of them', () => seen.ids().length === 300)
 })
 
 test('an idle stream says that it is still there', async () => {

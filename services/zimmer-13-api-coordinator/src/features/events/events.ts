@@ -88,9 +88,9 @@ export function createEvents(options: EventsOptions): Events {
       const finish = (): void => stream.finish()
       caller.revoked?.addEventListener('abort', finish, { once: true })
       const cancelExpiry =
-        caller.expiresAtMs === null
+        caller.expiresAtMonotonicMs === null
           ? undefined
-          : clock.after(Math.max(0, caller.expiresAtMs - clock.now().getTime()), finish)
+          : clock.after(Math.max(0, caller.expiresAtMonotonicMs - clock.monotonicMs()), finish)
       stream.once('close', () => {
         open.delete(stream)
         cancelExpiry?.()

@@ -128,7 +128,7 @@ function as(service: string | null, operation = 'registerInstance'): RequestCont
       kind: service === null ? 'operator' : 'service',
       actor: service === null ? 'operator' : `service:${service}`,
       service,
-      expiresAtMs: null,
+      expiresAtMonotonicMs: null,
       revoked: null,
     },
     operation,

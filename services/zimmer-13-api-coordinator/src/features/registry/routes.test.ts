@@ -56,7 +56,7 @@ async function openApi() {
     authenticate(authorization) {
       const service = authorization?.replace('Bearer ', '') ?? null
       const kind = service === null ? 'operator' : 'service'
-      return { kind, actor: service ?? 'operator', service, expiresAtMs: null, revoked: null }
+      return { kind, actor: service ?? 'operator', service, expiresAtMonotonicMs: null, revoked: null }
     },
     canonicalService: (name) => view.canonicalService(name),
     recordDenial: () => Promise.resolve(),

@@ -6,8 +6,8 @@ export interface Caller {
   readonly actor: string
   /** The service that a service token speaks for. */
   readonly service: string | null
-  /** Wall time at which the token ends, in ms; null: it does not. Streams end with it. */
-  readonly expiresAtMs: number | null
+  /** When the token ends, on the monotonic clock; null: it does not. Streams end with it. */
+  readonly expiresAtMonotonicMs: number | null
   /** Aborted when the key behind the token is revoked; streams end with it. */
   readonly revoked: AbortSignal | null
 }
@@ -16,7 +16,7 @@ export const anonymous: Caller = {
   kind: 'anonymous',
   actor: 'anonymous',
   service: null,
-  expiresAtMs: null,
+  expiresAtMonotonicMs: null,
   revoked: null,
 }
 
