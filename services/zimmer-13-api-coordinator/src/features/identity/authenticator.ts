@@ -20,6 +20,7 @@ import {
   expired,
   invalid,
   leewaySeconds,
+  refusedToken,
   revoked,
   tokenSizeMax,
   type AccessTokens,
@@ -71,9 +72,10 @@ const scraper: Caller = {
 }
 
 function missing(): HausError {
-  return new HausError(
+  return refusedToken(
     'unauthenticated',
-    'A token is needed: send the header "Authorization: Bearer <token>".',
+    'A token is needed',
+    'send the header "Authorization: Bearer <token>"',
   )
 }
 
