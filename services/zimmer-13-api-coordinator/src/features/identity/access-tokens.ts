@@ -8,7 +8,7 @@
  * which process used it.
  */
 import { createPrivateKey, createPublicKey } from 'node:crypto'
-import { HausError, tokenTtlSeconds, type Audience } from '@haus/contract'
+import { HausError, tokenTtlSeconds, type Audience, type ErrorCode } from '@haus/contract'
 import { calculateJwkThumbprint, errors, jwtVerify, SignJWT, type JWTPayload } from 'jose'
 import type { Clock } from '../../platform/clock/clock.ts'
 import type { Key, Random } from '../../platform/crypto/index.ts'
@@ -138,32 +138,49 @@ function refusalOf(error: unknown, audience: Audience): HausError {
   if (error instanceof HausError) return error
   if (error instanceof errors.JWTExpired) return expired()
   if (error instanceof errors.JWTClaimValidationFailed && error.claim === 'aud') {
-    return new HausError(
+    return refusedToken(
       'token_wrong_audience',
-      `The token was made for another audience: get one at POST /api/auth/token with "audience": "${audience}".`,
+      'The token was made for another audience',
+      `get one at POST /api/auth/token with "audience": "${audience}"`,
     )
   }
   return invalid(error)
 }
 
 export function invalid(cause?: unknown): HausError {
-  return new HausError(
+  return refusedToken(
     'token_invalid',
-    'The bearer token in the Authorization header is not one of this house: get one at POST /api/auth/token.',
-    { cause },
+    'The bearer token in the Authorization header is not one of this house',
+    'get one at POST /api/auth/token',
+    cause,
   )
 }
 
 export function expired(): HausError {
-  return new HausError(
+  return refusedToken(
     'token_expired',
-    'The token has expired: get a new one at POST /api/auth/token.',
+    'The token has expired',
+    'get a new one at POST /api/auth/token',
   )
 }
 
 export function revoked(): HausError {
-  return new HausError(
+  return refusedToken(
     'token_revoked',
-    'The key behind the token has been revoked: ask an operator for a new key.',
+    'The key behind the token has been revoked',
+    'ask an operator for a new key',
   )
+}
+
+/** Every refusal of a token names the header that carries it, and how to get one that is taken. */
+export function refusedToken(
+  code: ErrorCode,
+  fault: string,
+  mend: string,
+  cause?: unknown,
+): HausError {
+  return new HausError(code, `${fault}: ${mend}.`, {
+    cause,
+    fields: [{ field: 'header.authorization', detail: mend }],
+  })
 }
