@@ -4,6 +4,10 @@
  *
  *   available ──flush or poll fails──► away ──poll succeeds──► available
  *
+ * PostgreSQL that says nothing for 5 s is away. The embedded database is not: it does one thing at
+ * a time in this very process, so silence means that it is busy, and its death ends the process.
+ * Nobody else writes to it either, so it is polled only to find the end of a failure.
+ *
  * Away: what waits is refused at once and was certainly not written; what was in a commit whose
  * answer is missing is `write_outcome_unknown`. Nothing is retried here: only the caller knows
  * whether he still wants it.
@@ -27,6 +31,8 @@ import type { LedgerTables } from './table.ts'
 const writeTimeoutDefaultMs = 250
 /** NOTIFY is the fast way and can be lost; this is the sure one. Also how an outage's end is noticed. */
 const pollIntervalMs = 1_000
+/** A poll that has brought nothing for so long has failed: the driver's own limit is more than a minute. */
+const pollSilenceMs = 5_000
 /** Two missed polls: younger knowledge is called current, since replicas are told at each commit. */
 const currentForMs = 2 * pollIntervalMs + 500
 /** A connection that says nothing for so long is given up, or a silent network would hold the queue forever. */
@@ -115,7 +121,7 @@ export function createLedger<Tables extends LedgerTables>(
       if (committed.lastIndex > follower.index) await follower.catchUp()
       settle(group, committed)
     } catch (error) {
-      lose(error)
+      if (!(error instanceof Busy)) lose(error)
       const mayBeWritten = committed !== undefined || error instanceof OutcomeUnknown
       for (const pending of group) {
         if (pending.settled) continue
@@ -129,7 +135,11 @@ export function createLedger<Tables extends LedgerTables>(
   }
 
   async function commitOnConnection(entries: readonly Entry[]): Promise<Committed> {
-    const client = await database.ledgerPool.connect()
+    const client = await database.ledgerPool.connect().catch((error: unknown) => {
+      // It has its connection and somebody else holds it; a dead engine has none.
+      const busy = database.kind === 'embedded' && database.ledgerPool.totalCount > 0
+      throw busy ? new Busy(error) : error
+    })
     let hung = false
     const cancel =
       database.kind === 'postgres'
@@ -188,12 +198,34 @@ export function createLedger<Tables extends LedgerTables>(
   }
 
   async function poll(): Promise<void> {
+    if (database.kind === 'embedded' && unavailable === null) return
+    let late = false
+    let cancel: Cancel | undefined
+    const watch = (): void => {
+      const before = follower.index
+      cancel = clock.after(pollSilenceMs, () => {
+        // A long way to catch up is not silence.
+        if (follower.index > before) return watch()
+        late = true
+        if (accepting) lose(new Error(`no answer for ${pollSilenceMs} ms`))
+      })
+    }
+    if (database.kind === 'postgres') watch()
     try {
       await follower.catchUp()
-      confirm()
+      // What comes late tells of the past: the next poll decides.
+      if (!late) confirm()
     } catch (error) {
-      lose(error)
+      if (accepting) lose(error)
+    } finally {
+      cancel?.()
     }
+  }
+
+  async function within(limitMs: number, work: Promise<void> | undefined): Promise<void> {
+    const limit = Promise.withResolvers<void>()
+    const cancel = clock.after(Math.max(0, limitMs), limit.resolve)
+    await Promise.race([work, limit.promise]).finally(cancel)
   }
 
   function every(intervalMs: number, task: () => Promise<void>): void {
@@ -265,16 +297,22 @@ export function createLedger<Tables extends LedgerTables>(
       accepting = false
       for (const cancel of cancels) cancel()
       cancels.clear()
-      let cancelDeadline: Cancel | undefined
-      const deadline = new Promise<void>((resolve) => {
-        cancelDeadline = clock.after(deadlineMs, resolve)
-      })
-      await Promise.race([flushing, deadline])
-      cancelDeadline?.()
+      const endsAtMs = clock.monotonicMs() + deadlineMs
+      await within(deadlineMs, flushing)
       cancelSweep?.()
       for (const pending of queue.takeAll()) pending.reject(notWritten('the house is closing'))
-      await stopListening?.()
+      // Not waited for longer: a server that says nothing forgets the channel with the connection.
+      if (stopListening) await within(endsAtMs - clock.monotonicMs(), stopListening())
     },
+  }
+}
+
+/** The embedded database was still at something else after the pool's 10 s: alive, and nothing was sent. */
+class Busy extends Error {
+  override readonly name = 'Busy'
+
+  constructor(cause: unknown) {
+    super('the embedded database is busy', { cause })
   }
 }
 
@@ -296,6 +334,7 @@ function outcomeUnknown(): HausError {
 
 /** The driver's message can hold a row's values or a connection string; only its kind is told. */
 function message(error: unknown): string {
+  if (error instanceof Busy) return error.message
   const cause = error instanceof OutcomeUnknown ? error.cause : error
   const code =
     typeof cause === 'object' && cause !== null && 'code' in cause ? String(cause.code) : undefined

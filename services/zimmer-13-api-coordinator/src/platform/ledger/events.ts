@@ -1,7 +1,11 @@
 /** Reading the ledger. Pages only: one long query on the embedded database would hold up every flush. */
 import type { Kysely } from 'kysely'
+import type { Database } from '../database/index.ts'
 import type { LedgerEvent } from './ledger.ts'
 import type { LedgerTables } from './table.ts'
+
+/** A page by primary key takes milliseconds: a connection silent for so long is given up. */
+const followTimeoutMs = 5_000
 
 /** Events after `index`, oldest first. */
 export async function readEvents(
@@ -9,12 +13,32 @@ export async function readEvents(
   afterIndex: number,
   limit: number,
 ): Promise<LedgerEvent[]> {
-  const rows = await db
+  const rows = await selectEvents(db, afterIndex, limit).execute()
+  return rows.map((row) => ({ ...row, time: row.time.toISOString() }))
+}
+
+/**
+ * The same for the follower, all of whose work waits behind it: PostgreSQL that went silent must
+ * not hold it for the driver's minute. The pool replaces the connection.
+ */
+export async function readEventsInTime(
+  database: Database<LedgerTables>,
+  afterIndex: number,
+  limit: number,
+): Promise<LedgerEvent[]> {
+  if (database.kind === 'embedded') return readEvents(database.db, afterIndex, limit)
+  const { sql: text, parameters } = selectEvents(database.db, afterIndex, limit).compile()
+  // Known to the driver for a single query too, though its types do not say so.
+  const query = { text, values: [...parameters], query_timeout: followTimeoutMs }
+  const { rows } = await database.pool.query<Omit<LedgerEvent, 'time'> & { time: Date }>(query)
+  return rows.map((row) => ({ ...row, time: row.time.toISOString() }))
+}
+
+function selectEvents(db: Kysely<LedgerTables>, afterIndex: number, limit: number) {
+  return db
     .selectFrom('ledger_event')
     .select(['index', 'time', 'type', 'subject', 'service', 'data'])
     .where('index', '>', afterIndex)
     .orderBy('index')
     .limit(limit)
-    .execute()
-  return rows.map((row) => ({ ...row, time: row.time.toISOString() }))
 }

@@ -6,7 +6,7 @@
  * A projection that fails to apply stops the follower at that index; the poll tries again.
  */
 import type { Database } from '../database/index.ts'
-import { readEvents } from './events.ts'
+import { readEventsInTime } from './events.ts'
 import type { LedgerEvent, Projection } from './ledger.ts'
 import type { LedgerTables } from './table.ts'
 
@@ -50,7 +50,7 @@ export class Follower {
   async #readUpTo(last: number): Promise<void> {
     while (this.#applied < last) {
       const limit = Math.min(pageSize, last - this.#applied)
-      const events = await readEvents(this.#database.db, this.#applied, limit)
+      const events = await readEventsInTime(this.#database, this.#applied, limit)
       if (events.length === 0) return
       await this.#apply(events)
     }
