@@ -40,6 +40,8 @@ export class EventStream extends Readable {
   #ending = false
   #cancelKeepAlive: Cancel | undefined
   #onAsked: (() => void) | undefined
+  /** The reader has asked and has not had enough: only then does anything leave the backlog. */
+  #asking = false
 
   constructor(options: EventStreamOptions) {
     super({ encoding: 'utf8' })
@@ -59,6 +61,7 @@ export class EventStream extends Readable {
   }
 
   override _read(): void {
+    this.#asking = true
     this.#onAsked?.()
     this.#drain()
   }
@@ -86,19 +89,17 @@ export class EventStream extends Readable {
   }
 
   #drain(): void {
-    while (!this.#ending && !this.#replaying) {
+    while (this.#asking && !this.#ending && !this.#replaying) {
       const event = this.#backlog.shift()
       if (!event) return
-      if (event.index <= this.#sent) continue
-      if (!this.#send(event)) return
+      if (event.index > this.#sent) this.#send(event)
     }
   }
 
-  /** @returns false when the reader has had enough for now. */
-  #send(event: LedgerEvent): boolean {
+  #send(event: LedgerEvent): void {
     this.#sent = event.index
     const data = cloudEventOf(event, this.#options.houseId)
-    return this.push(serverSentEvent(null, event.index, data))
+    this.#asking = this.push(serverSentEvent(null, event.index, data))
   }
 
   async #replay(): Promise<void> {
@@ -134,7 +135,8 @@ export class EventStream extends Readable {
       for (const event of page) {
         after = event.index
         if (this.#ending || event.index > newest || !this.#options.wants(event)) continue
-        if (!this.#send(event)) await this.#asked()
+        this.#send(event)
+        if (!this.#asking) await this.#asked()
       }
       if (page.length === 0) return
     }

@@ -174,7 +174,9 @@ export function createHttpServer(options: HttpServerOptions): HttpServer {
       const port = bound === null || typeof bound === 'string' ? address.port : bound.port
       const name = address.host.includes(':') ? `[${address.host}]` : address.host
       const scheme = options.tls === undefined ? 'http' : 'https'
-      return { host: address.host, port, url: `${scheme}://${name}:${port}` }
+      // Where it really listens: `localhost` is a name for it, and nothing may be registered there.
+      const host = bound === null || typeof bound === 'string' ? address.host : bound.address
+      return { host, port, url: `${scheme}://${name}:${port}` }
     },
 
     async close(deadlineMs) {

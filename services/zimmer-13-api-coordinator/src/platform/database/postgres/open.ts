@@ -54,6 +54,7 @@ export async function openPostgres<Tables>(
     // Without a listener a lost idle connection would end the process. The pool replaces it.
     pool.on('error', (error) => log.warn({ err: error, pool: name }, 'database connection lost'))
     pool.on('connect', surviveLoss)
+    pool.on('connect', endWhenSilent)
     pool.on('connect', (client) => clients.add(client))
     pool.on('remove', (client) => clients.delete(client))
     return pool
@@ -80,6 +81,24 @@ export async function openPostgres<Tables>(
     ledgerPool,
     listen: (channel, onNotify) => listener.listen(channel, onNotify),
     close: () => (closed ??= close()),
+  }
+}
+
+/**
+ * A server that went silent without a word (a failover, a lost address translation) leaves a
+ * connection that looks whole. The driver fails the query after its timeout and would hand the same
+ * connection out again, for as long as the kernel believes in it: about a quarter of an hour.
+ */
+function endWhenSilent(client: pg.PoolClient): void {
+  const query = client.query.bind(client) as (...given: unknown[]) => unknown
+  client.query = (...given: unknown[]): never => {
+    const answer = query(...given)
+    if (answer instanceof Promise) {
+      answer.catch((error: unknown) => {
+        if (error instanceof Error && error.message === 'Query read timeout') void client.end()
+      })
+    }
+    return answer as never
   }
 }
 
