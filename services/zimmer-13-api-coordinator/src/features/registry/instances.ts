@@ -1,9 +1,14 @@
 /** What can be done to instances that are there: weight, draining, maintenance, removal. */
-import type { BodyOf, updateInstance as updateInstanceOperation } from '@haus/contract'
+import {
+  HausError,
+  offlinePurgeHours,
+  type BodyOf,
+  type updateInstance as updateInstanceOperation,
+} from '@haus/contract'
 import type { Clock } from '../../platform/clock/clock.ts'
 import type { RequestContext } from '../../platform/http/caller.ts'
 import { GuardLost, write, type AuditEntry, type Ledger } from '../../platform/ledger/index.ts'
-import { auditOf } from '../audit/index.ts'
+import { auditOf, auditOfRefusal } from '../audit/index.ts'
 import {
   instanceChanged,
   instanceDeregistered,
@@ -31,7 +36,10 @@ export interface Instances {
   ): Promise<void>
   /** Every instance of the service. */
   clear(nameOrAlias: string, context: RequestContext): Promise<void>
-  /** One that has been offline and silent for too long; false when it has changed meanwhile. */
+  /**
+   * One that has been offline and silent for too long; false when it has changed meanwhile, or
+   * another process of the house has heard of it.
+   */
   purge(instance: InstanceRecord): Promise<boolean>
 }
 
@@ -49,7 +57,11 @@ export function createInstances(dependencies: {
 
   async function remove(
     instance: InstanceRecord,
-    guard: { readonly revision: number | null; readonly incarnation: number | null },
+    guard: {
+      readonly revision: number | null
+      readonly incarnation: number | null
+      readonly silentSeconds: number | null
+    },
     audit: AuditEntry,
   ): Promise<boolean> {
     const { id, service, address, port } = instance
@@ -65,6 +77,16 @@ export function createInstances(dependencies: {
       if (error instanceof GuardLost) return false
       throw error
     }
+  }
+
+  /** A service that an operator has taken out of traffic must not put itself back. */
+  async function refuseMaintenance(name: string, context: RequestContext): Promise<never> {
+    const audit = auditOfRefusal(context, `services/${name}`, 'denied', 'forbidden')
+    await ledger.append({ keys: [], writes: [], events: [], audit })
+    const detail = 'is the operator’s to change; a service drains itself with `draining`'
+    throw new HausError('forbidden', `/maintenance ${detail}.`, {
+      fields: [{ field: '/maintenance', detail }],
+    })
   }
 
   return {
@@ -85,6 +107,9 @@ export function createInstances(dependencies: {
           draining === instance.draining &&
           maintenance === instance.maintenance
         if (same) return instance
+        if (maintenance !== instance.maintenance && context.caller.kind === 'service') {
+          await refuseMaintenance(name, context)
+        }
         const resumed = instance.maintenance && !maintenance
         const flagged = draining !== instance.draining || maintenance !== instance.maintenance
         const next: InstanceRecord = {
@@ -114,7 +139,8 @@ export function createInstances(dependencies: {
       const detail = { instanceId: id, incarnation: instance.incarnation }
       const audit = auditOf(context, `services/${instance.service}`, detail)
       // A guard that is lost means that a newer start stands there: this one is gone already.
-      await remove(instance, { revision: null, incarnation: incarnation ?? null }, audit)
+      const guard = { revision: null, incarnation: incarnation ?? null, silentSeconds: null }
+      await remove(instance, guard, audit)
     },
 
     async clear(nameOrAlias, context) {
@@ -127,7 +153,13 @@ export function createInstances(dependencies: {
         await ledger.append({
           keys: batch.map(({ address, port }) => instanceKey(name, address, port)),
           writes: batch.map(({ id }) =>
-            write(removeInstance, { id, service: name, revision: null, incarnation: null }),
+            write(removeInstance, {
+              id,
+              service: name,
+              revision: null,
+              incarnation: null,
+              silentSeconds: null,
+            }),
           ),
           events: batch.map(instanceDeregistered),
           audit: auditOf(context, `services/${name}`, { removed: batch.length }),
@@ -139,7 +171,7 @@ export function createInstances(dependencies: {
       const { id, service, revision } = instance
       return remove(
         instance,
-        { revision, incarnation: null },
+        { revision, incarnation: null, silentSeconds: offlinePurgeHours * 3_600 },
         {
           actor: 'haus',
           action: 'purgeInstance',

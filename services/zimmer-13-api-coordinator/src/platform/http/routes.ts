@@ -36,6 +36,8 @@ export interface RoutesOptions {
    * @throws HausError unauthenticated, token_*, rate_limited
    */
   authenticate(authorization: string | undefined, info: RequestInfo): Caller | Promise<Caller>
+  /** How old the memory is that reads are answered from; asked at each of them, so it must be cheap. */
+  freshness(): { readonly index: number; readonly ageMs: number }
   /** The name behind an alias; any other text as it is. */
   canonicalService(name: string): string
   /** Resolves when the refusal is durable; the 403 waits for it. */
@@ -137,6 +139,7 @@ export function createRoutes(server: HttpServer, options: RoutesOptions): Routes
     const shape: RefusalShape = operation.errorShape ?? 'problem'
     const bodyLimitBytes = operation.bodyLimitBytes ?? app.initialConfig.bodyLimit ?? 0
     const kind = { shape, bodyLimitBytes }
+    const fromView = viewStatuses(operation)
     const serializers = new Map<number, (data: unknown) => string>()
 
     function begin(
@@ -235,18 +238,25 @@ export function createRoutes(server: HttpServer, options: RoutesOptions): Routes
       const { params, query } = values
       const answer = handler({ params, query, body: values.body, headers, context })
       if (answer instanceof Promise) {
-        answer.then((known) => send(pending, known)).catch((error: unknown) => fail(pending, error))
+        answer
+          .then((known) => {
+            // What was revoked while the answer was made must not carry a secret away.
+            refuseRevoked(context.caller)
+            send(pending, known)
+          })
+          .catch((error: unknown) => fail(pending, error))
       } else send(pending, answer)
     }
 
     function send(pending: Pending, answer: Answer): void {
       const { exchange } = pending
-      const { status, headers, raw, stream } = answer
+      const { status, raw, stream } = answer
       const declared = operation.answers[status]
       if (declared === undefined) {
         stream?.destroy()
         throw new Error(`${operation.id} does not declare the answer ${status}`)
       }
+      const headers = fromView.has(status) ? withAge(answer.headers) : answer.headers
       if (raw !== undefined) {
         const contentType = declared.contentType ?? jsonType
         exchanges.answer(exchange, { status, contentType, body: raw, headers })
@@ -266,6 +276,12 @@ export function createRoutes(server: HttpServer, options: RoutesOptions): Routes
         if (typeof body !== 'string') throw new Error(`${operation.id} was not serialised as text`)
         exchanges.answer(exchange, { status, contentType: jsonType, body, headers })
       }
+    }
+
+    function withAge(own: Answer['headers']): Answer['headers'] {
+      const { index, ageMs } = options.freshness()
+      const age = { 'haus-index': String(index), 'haus-age-ms': String(ageMs) }
+      return own === undefined ? age : { ...own, ...age }
     }
 
     /** Where no Fastify reply is at hand: made by the compiler that Fastify uses itself. */
@@ -334,6 +350,8 @@ export function createRoutes(server: HttpServer, options: RoutesOptions): Routes
         }
         const { context } = pending
         try {
+          // The body may have taken a minute to arrive.
+          refuseRevoked(context.caller)
           const body = parseBody(request, operation)
           const other = policy.ownBody ? otherService(context.caller, body) : null
           // A name that no service can have is for the schema to refuse, and not for the audit.
@@ -561,6 +579,15 @@ function unrecorded(failure: unknown): unknown {
   )
 }
 
+/** The answers that say how old they are. */
+function viewStatuses(operation: Operation): ReadonlySet<number> {
+  return new Set(
+    Object.entries(operation.answers)
+      .filter(([, { headers }]) => headers !== undefined && 'Haus-Index' in headers)
+      .map(([status]) => Number(status)),
+  )
+}
+
 function responseSchemas(operation: Operation): Record<string, TSchema> {
   const schemas: Record<string, TSchema> = {}
   for (const [status, answer] of Object.entries(operation.answers)) {
@@ -583,4 +610,13 @@ function hasProperty(schema: TSchema | undefined, name: string): boolean {
 function fieldOf(value: unknown, name: string): unknown {
   if (typeof value !== 'object' || value === null) return undefined
   return Object.getOwnPropertyDescriptor(value, name)?.value
+}
+
+/** A key that is revoked between the head of a request and its answer is refused like one before. */
+function refuseRevoked({ revoked }: Caller): void {
+  if (!revoked?.aborted) return
+  const detail = 'has been revoked: ask an operator for a new key'
+  throw new HausError('token_revoked', `The key behind the token ${detail}.`, {
+    fields: [{ field: 'header.authorization', detail }],
+  })
 }
