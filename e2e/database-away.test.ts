@@ -18,6 +18,17 @@ const refusalDeadlineMs = 1_500
 /** A database that hangs is told from a slow one only by waiting. */
 const saidDeadlineMs = 20_000
 const backDeadlineMs = 30_000
+const readsFromMemory = [
+  '/api/discover?service=orders',
+  '/api/services',
+  '/api/services/orders',
+  '/api/services/orders/config',
+  '/api/services/orders/health',
+  '/api/services/orders/keys',
+  '/api/health',
+  '/api/health/services',
+  '/api/credentials',
+]
 const canary = 'canary-of-a-house-without-database'
 
 interface Stage {
@@ -60,6 +71,11 @@ async function checkWhileAway({ house, service, instanceId, incarnation }: Stage
   await until('the answers say that they grow old', async () => (await ageMs()) > 500, 20_000)
   const before = await ageMs()
   await until('the age grows', async () => (await ageMs()) > before)
+  for (const path of readsFromMemory) {
+    const { headers } = await house.operator.expect(200, 'GET', path)
+    assert.match(String(headers['haus-index']), /^\d+$/, path)
+    assert.ok(Number(headers['haus-age-ms']) >= before, `${path}: ${headers['haus-age-ms']} ms`)
+  }
 
   const refused = [
     ['POST', '/api/services/register', registration(2), service],

@@ -1,6 +1,6 @@
 /** Credentials: named sets of secret values, versioned, granted to services. */
 import { Type } from 'typebox'
-import { defineOperation, Page, pageOf } from './operation.ts'
+import { defineOperation, Page, pageOf, viewHeaders } from './operation.ts'
 import { CredentialName, ServiceName, Timestamp, Uuid } from './names.ts'
 import { example } from './example-values.ts'
 
@@ -125,7 +125,13 @@ export const listCredentials = defineOperation({
     { ...Page, service: Type.Optional(ServiceName) },
     { additionalProperties: false },
   ),
-  answers: { 200: { description: 'Metadata, by name.', schema: pageOf(Credential) } },
+  answers: {
+    200: {
+      description: 'Metadata, by name.',
+      schema: pageOf(Credential),
+      headers: viewHeaders,
+    },
+  },
   errors: [],
   example: { status: 200, answer: { items: [metadataExample], nextCursor: null } },
 })
@@ -139,7 +145,7 @@ export const getCredential = defineOperation({
   effect: 'read',
   permission: 'credentials.manage',
   params: CredentialParams,
-  answers: { 200: { description: 'Metadata.', schema: Credential } },
+  answers: { 200: { description: 'Metadata.', schema: Credential, headers: viewHeaders } },
   errors: ['credential_not_found', 'integrity_failed'],
   example: { params: { id: example.credentialId }, status: 200, answer: metadataExample },
 })

@@ -1,6 +1,6 @@
 /** Finding a service. */
 import { Type } from 'typebox'
-import { defineOperation } from './operation.ts'
+import { defineOperation, viewHeaders } from './operation.ts'
 import { example } from './example-values.ts'
 import { ServiceName, Uuid } from './names.ts'
 import {
@@ -71,11 +71,7 @@ export const discover = defineOperation({
         instances: Type.Array(DiscoveredInstance),
         index: Type.Integer({ description: 'Of the last change of this service.' }),
       }),
-      headers: {
-        'Haus-Index': 'The index of the house that the answer was made at.',
-        'Haus-Age-Ms':
-          'Milliseconds since this process last knew that it was up to date; 0 in normal work.',
-      },
+      headers: viewHeaders,
     },
   },
   errors: ['service_not_found'],

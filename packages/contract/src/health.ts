@@ -1,6 +1,6 @@
 /** The health of the house and of its services. Probes for machines are apart from reports for people. */
 import { Type } from 'typebox'
-import { defineOperation, Page, pageOf } from './operation.ts'
+import { defineOperation, Page, pageOf, viewHeaders } from './operation.ts'
 import { ServiceName, Timestamp, Uuid } from './names.ts'
 import { instanceStates, serviceHealths } from './instance-shapes.ts'
 import { example } from './example-values.ts'
@@ -85,6 +85,7 @@ export const getHouseHealth = defineOperation({
         index: Type.Integer(),
         ageMs: Type.Integer(),
       }),
+      headers: viewHeaders,
     },
   },
   errors: [],
@@ -146,7 +147,9 @@ export const getServicesHealth = defineOperation({
   effect: 'read',
   permission: 'services.read',
   query: Type.Object({ ...Page }, { additionalProperties: false }),
-  answers: { 200: { description: 'By name.', schema: pageOf(ServiceHealthReport) } },
+  answers: {
+    200: { description: 'By name.', schema: pageOf(ServiceHealthReport), headers: viewHeaders },
+  },
   errors: [],
   example: { status: 200, answer: { items: [reportExample], nextCursor: null } },
 })
@@ -160,7 +163,13 @@ export const getServiceHealth = defineOperation({
   effect: 'read',
   permission: 'services.read',
   params: Type.Object({ name: ServiceName }),
-  answers: { 200: { description: 'Its instances, with reasons.', schema: ServiceHealthReport } },
+  answers: {
+    200: {
+      description: 'Its instances, with reasons.',
+      schema: ServiceHealthReport,
+      headers: viewHeaders,
+    },
+  },
   errors: ['service_not_found'],
   example: { params: { name: 'orders' }, status: 200, answer: reportExample },
 })

@@ -1,6 +1,6 @@
 /** Service keys and tokens. Secrets appear once, in the answer that makes them. */
 import { Type } from 'typebox'
-import { defineOperation, Page, pageOf } from './operation.ts'
+import { defineOperation, Page, pageOf, viewHeaders } from './operation.ts'
 import { ServiceName, Timestamp, Uuid } from './names.ts'
 import { example } from './example-values.ts'
 
@@ -75,6 +75,7 @@ export const listServiceKeys = defineOperation({
     200: {
       description: 'The keys, oldest first; of those that are revoked the newest 64.',
       schema: pageOf(Key),
+      headers: viewHeaders,
     },
   },
   errors: [],

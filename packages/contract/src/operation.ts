@@ -71,6 +71,13 @@ export type ParamsOf<O extends Operation> = StaticOf<O['params']>
 export type QueryOf<O extends Operation> = StaticOf<O['query']>
 export type BodyOf<O extends Operation> = StaticOf<O['body']>
 
+/** On every answer that is made from memory; the server adds them where an answer declares them. */
+export const viewHeaders = {
+  'Haus-Index': 'The index of the house that the answer was made at.',
+  'Haus-Age-Ms':
+    'Milliseconds since this process last knew that it was up to date; 0 in normal work.',
+}
+
 export const pageLimitMax = 1000
 
 /** Lists are keyset-paged: `cursor` is opaque and versioned, an offset would skip rows under writes. */

@@ -1,6 +1,6 @@
 /** Services as a whole: what is known of them, their aliases and their configuration. */
 import { Type } from 'typebox'
-import { defineOperation, Page, pageOf } from './operation.ts'
+import { defineOperation, Page, pageOf, viewHeaders } from './operation.ts'
 import { ServiceName } from './names.ts'
 import {
   Config,
@@ -71,6 +71,7 @@ export const listServices = defineOperation({
     200: {
       description: 'By name; a service sees itself and its dependencies.',
       schema: pageOf(ServiceSummary),
+      headers: viewHeaders,
     },
   },
   errors: [],
@@ -103,7 +104,9 @@ export const getService = defineOperation({
   effect: 'read',
   permission: 'services.read',
   params: serviceParams,
-  answers: { 200: { description: 'The service.', schema: ServiceDetail } },
+  answers: {
+    200: { description: 'The service.', schema: ServiceDetail, headers: viewHeaders },
+  },
   errors: ['service_not_found'],
   example: { params: { name: 'orders' }, status: 200, answer: serviceExample },
 })
@@ -161,9 +164,9 @@ export const getServiceConfig = defineOperation({
     200: {
       description: 'Version 0 and empty when never set.',
       schema: Config,
-      headers: { ETag: 'The version.' },
+      headers: { ETag: 'The version.', ...viewHeaders },
     },
-    304: { description: 'Nothing has changed since that `ETag`.' },
+    304: { description: 'Nothing has changed since that `ETag`.', headers: viewHeaders },
   },
   errors: [],
   example: { params: { name: 'orders' }, status: 200, answer: { version: 0, data: {} } },

@@ -178,6 +178,7 @@ export function createHaus(config: Config, options: HausOptions): Haus {
     })
     const routes = createRoutes(server, {
       authenticate: (authorization, { source }) => identity.authenticate(authorization, source),
+      freshness: () => registry.freshness(),
       canonicalService,
       async recordDenial(context, target, code) {
         const audit = auditOfRefusal(context, target, 'denied', code)

@@ -82,6 +82,7 @@ export async function startHttpServer(options: TestHttpOptions = {}): Promise<Te
       if (caller === undefined) throw new HausError('token_invalid', 'The token is not valid.')
       return caller
     },
+    freshness: () => ({ index: 5, ageMs: 0 }),
     canonicalService: (name) => (name === 'zimmer-21' ? 'orders' : name),
     async recordDenial(context, target, code) {
       await options.recordDenial?.({ context, target, code })

@@ -33,6 +33,7 @@ test('every operation answers over HTTP as the contract says', async () => {
   })
   const routes = createRoutes(server, {
     authenticate,
+    freshness: () => ({ index: 0, ageMs: 0 }),
     canonicalService: (name) => name,
     recordDenial: async () => {},
   })

@@ -20,6 +20,7 @@ const http = createHttpServer({
 identityRoutes(
   createRoutes(http, {
     authenticate: (authorization, { source }) => identity.authenticate(authorization, source),
+    freshness: () => ({ index: 0, ageMs: 0 }),
     canonicalService: (name) => name,
     recordDenial: async () => {},
   }),

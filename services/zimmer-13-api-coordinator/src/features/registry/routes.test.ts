@@ -56,8 +56,15 @@ async function openApi() {
     authenticate(authorization) {
       const service = authorization?.replace('Bearer ', '') ?? null
       const kind = service === null ? 'operator' : 'service'
-      return { kind, actor: service ?? 'operator', service, expiresAtMonotonicMs: null, revoked: null }
+      return {
+        kind,
+        actor: service ?? 'operator',
+        service,
+        expiresAtMonotonicMs: null,
+        revoked: null,
+      }
     },
+    freshness: () => registry.freshness(),
     canonicalService: (name) => view.canonicalService(name),
     recordDenial: () => Promise.resolve(),
   })

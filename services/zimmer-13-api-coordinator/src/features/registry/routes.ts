@@ -26,15 +26,7 @@ export function registryRoutes(routes: Routes, registry: Registry): void {
     body: registry.heartbeat(params.name, params.id, body),
   }))
 
-  routes.implement(discover, ({ query }) => {
-    const raw = registry.discover(query)
-    const { index, ageMs } = registry.freshness()
-    return {
-      status: 200,
-      raw,
-      headers: { 'haus-index': String(index), 'haus-age-ms': String(ageMs) },
-    }
-  })
+  routes.implement(discover, ({ query }) => ({ status: 200, raw: registry.discover(query) }))
 
   routes.implement(listServices, ({ query, context }) => ({
     status: 200,

@@ -32,6 +32,7 @@ interface Refused {
   readonly detail: string
   readonly requestId: string
   readonly error: string
+  readonly errors?: readonly { field: string; detail: string }[]
 }
 
 async function ask(
@@ -394,6 +395,20 @@ test('every answer is counted once, under its operation', async () => {
   })
 })
 
+test('an answer from the view says its index and its age, wherever the contract declares it', async () => {
+  await withServer(async (server) => {
+    const aged = await ask(server, '/api/services', { as: 'orders' })
+    assert.equal(aged.headers.get('haus-index'), '5')
+    assert.equal(aged.headers.get('haus-age-ms'), '0')
+    const written = await ask(server, '/api/services/register', {
+      as: 'orders',
+      json: registration,
+    })
+    assert.equal(written.status, 201)
+    assert.equal(written.headers.get('haus-age-ms'), null)
+  })
+})
+
 test('a house with an operation missing or doubled does not start', async () => {
   await withServer(async (server) => {
     const { http } = server
@@ -401,6 +416,7 @@ test('a house with an operation missing or doubled does not start', async () => 
       { ...http, app: (await import('fastify')).default() },
       {
         authenticate: () => assert.fail('nobody asks'),
+        freshness: () => assert.fail('nobody asks'),
         canonicalService: (name) => name,
         recordDenial: async () => {},
       },
