@@ -238,7 +238,13 @@ export function createRoutes(server: HttpServer, options: RoutesOptions): Routes
       const { params, query } = values
       const answer = handler({ params, query, body: values.body, headers, context })
       if (answer instanceof Promise) {
-        answer.then((known) => send(pending, known)).catch((error: unknown) => fail(pending, error))
+        answer
+          .then((known) => {
+            // What was revoked while the answer was made must not carry a secret away.
+            refuseRevoked(context.caller)
+            send(pending, known)
+          })
+          .catch((error: unknown) => fail(pending, error))
       } else send(pending, answer)
     }
 
@@ -344,6 +350,8 @@ export function createRoutes(server: HttpServer, options: RoutesOptions): Routes
         }
         const { context } = pending
         try {
+          // The body may have taken a minute to arrive.
+          refuseRevoked(context.caller)
           const body = parseBody(request, operation)
           const other = policy.ownBody ? otherService(context.caller, body) : null
           // A name that no service can have is for the schema to refuse, and not for the audit.
@@ -602,4 +610,13 @@ function hasProperty(schema: TSchema | undefined, name: string): boolean {
 function fieldOf(value: unknown, name: string): unknown {
   if (typeof value !== 'object' || value === null) return undefined
   return Object.getOwnPropertyDescriptor(value, name)?.value
+}
+
+/** A key that is revoked between the head of a request and its answer is refused like one before. */
+function refuseRevoked({ revoked }: Caller): void {
+  if (!revoked?.aborted) return
+  const detail = 'has been revoked: ask an operator for a new key'
+  throw new HausError('token_revoked', `The key behind the token ${detail}.`, {
+    fields: [{ field: 'header.authorization', detail }],
+  })
 }
