@@ -169,7 +169,15 @@ export function createRegistration(
     try {
       await ledger.append({
         keys: [instanceKey(service, address, port)],
-        writes: [write(removeInstance, { id, service, revision: null, incarnation })],
+        writes: [
+          write(removeInstance, {
+            id,
+            service,
+            revision: null,
+            incarnation,
+            silentSeconds: null,
+          }),
+        ],
         events: [instanceDeregistered(instance)],
         audit,
       })

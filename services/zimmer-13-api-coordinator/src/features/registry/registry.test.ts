@@ -190,6 +190,10 @@ function lastAudit(database: TestDatabase<Tables>) {
     .executeTakeFirst()
 }
 
+async function setLastSeen(database: TestDatabase<Tables>, ago: string): Promise<void> {
+  await database.pool.query('update haus.instance set last_seen_at = now() - $1::interval', [ago])
+}
+
 /** Between the commit of the next change and its answer. */
 function whenApplied(house: TestHouse, run: () => void): void {
   const stop = house.view.onChange(() => {
@@ -693,6 +697,7 @@ for (const kind of databaseKinds) {
         })
         house.clock.advance(23 * 3_600_000)
         assert(house.view.instance(own.instanceId))
+        await setLastSeen(database, '25 hours')
         await until('it is forgotten', () => {
           house.clock.advance(60_000)
           return house.view.instance(own.instanceId) === undefined
@@ -703,6 +708,47 @@ for (const kind of databaseKinds) {
         assert.equal(discovered(house, 'orders').address, null)
         await house.registry.deleteService('orders', as(null))
         await refusedWith('service_not_found', () => house.registry.deleteService('x', as(null)))
+      },
+    )
+
+    await promise(
+      'an instance that only another process hears of is not forgotten, and those behind it are',
+      async (house) => {
+        const { registry, view, clock } = house
+        // More than a page of rows; those that others hear of are more than a round of the purge.
+        const crowd = 1_050
+        const first = await registry.register(registration('orders', 9), as('orders'))
+        await until('it is offline', () => {
+          clock.advance(1_000)
+          return view.instance(first.instanceId)?.state === 'offline'
+        })
+        await database.pool.query(
+          `insert into haus.instance (id, service, incarnation, version, address, port, scheme, state,
+             weight, tags, metadata, leased, draining, maintenance, revision, modified_index,
+             registered_at, state_changed_at, last_seen_at)
+           select gen_random_uuid(), service, 1, version, '169.254.0.1', n, scheme, state, weight,
+             tags, metadata, leased, draining, n > 130, 1, modified_index, registered_at,
+             state_changed_at, last_seen_at
+           from haus.instance, generate_series(1, $1::int) n`,
+          [crowd],
+        )
+        await setLastSeen(database, '30 hours')
+        await using again = await house.restart()
+        assert.equal(again.view.counts.instances, crowd + 1)
+        await database.pool.query(
+          `update haus.instance set last_seen_at = now() - interval '23 hours' where port <= 110`,
+        )
+        again.clock.advance(59 * 60_000)
+        assert.equal(again.view.counts.instances, crowd + 1)
+        await until('the silent ones are forgotten', () => {
+          again.clock.advance(60_000)
+          return again.view.counts.instances === crowd + 1 - 20
+        })
+        await setLastSeen(database, '24 hours')
+        await until('the others too, once nobody has heard of them', () => {
+          again.clock.advance(60_000)
+          return again.view.counts.instances === crowd - 130
+        })
       },
     )
 
@@ -767,9 +813,7 @@ for (const kind of databaseKinds) {
         house.clock.advance(10_000)
         await until('it is written', async () => (await lastSeen()) !== before)
 
-        await database.pool.query(
-          `update haus.instance set last_seen_at = now() - interval '30 hours'`,
-        )
+        await setLastSeen(database, '30 hours')
         await using again = await house.restart()
         again.clock.advance(50 * 60_000)
         assert(again.view.instance(id))

@@ -35,7 +35,7 @@ import {
 } from './registration.ts'
 import { createServices } from './services.ts'
 import { createStateJournal } from './state-journal.ts'
-import { checkpointLastSeen, readOfflineAges } from './store.ts'
+import { checkpointLastSeen, offlineAges } from './store.ts'
 import type { RegistryView, ViewChange } from './view.ts'
 
 export interface RegistryOptions {
@@ -232,17 +232,18 @@ export function createRegistry(options: RegistryOptions): Registry {
           { service: instance.service, instance: instance.id },
           `an instance was offline and silent for ${offlinePurgeHours} hours and is forgotten`,
         )
+        continue
       }
+      // Another process hears of it: it is not asked about every minute, before those behind it.
+      const lease = leases.get(instance.id)
+      if (lease) lease.lastHeardMs = Math.max(lease.lastHeardMs, longAgoMs + purgeGraceMs)
     }
   }
 
   return {
     async start() {
       const nowMs = clock.monotonicMs()
-      for (const { id, ageMs: silentMs } of await readOfflineAges(
-        database.db,
-        view.counts.instances,
-      )) {
+      for await (const { id, ageMs: silentMs } of offlineAges(database.db)) {
         const lease = leases.get(id)
         if (lease) lease.lastHeardMs = nowMs - Math.min(silentMs, purgeAfterMs - purgeGraceMs)
       }

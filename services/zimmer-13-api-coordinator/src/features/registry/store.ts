@@ -63,7 +63,7 @@ export const updateInstance: WriteOperation<InstanceRecord> = {
     returning r.ord`,
 }
 
-/** Without either guard it removes whatever is there, and nothing if nothing is: removal is idempotent. */
+/** Without a guard it removes whatever is there, and nothing if nothing is: removal is idempotent. */
 interface InstanceRemoval {
   readonly id: string
   readonly service: string
@@ -71,6 +71,8 @@ interface InstanceRemoval {
   readonly revision: number | null
   /** Only this start or one before it. */
   readonly incarnation: number | null
+  /** Only if no process of the house has heard of it for so long, by the database's clock. */
+  readonly silentSeconds: number | null
 }
 
 /**
@@ -82,12 +84,15 @@ export const removeInstance: WriteOperation<InstanceRemoval> = {
   sql: `
     with r as (
       select * from jsonb_to_recordset($1)
-        as r(ord int, index bigint, id uuid, service text, revision int, incarnation int)
+        as r(ord int, index bigint, id uuid, service text, revision int, incarnation int,
+          "silentSeconds" int)
     ),
     removed as (
       delete from haus.instance i using r
       where i.id = r.id and (r.revision is null or i.revision = r.revision)
         and (r.incarnation is null or i.incarnation <= r.incarnation)
+        and (r."silentSeconds" is null
+          or i.last_seen_at <= now() - make_interval(secs => r."silentSeconds"))
       returning i.id
     ),
     counted as (
@@ -310,12 +315,17 @@ export async function checkpointLastSeen(
 }
 
 /** How long the offline instances had not been heard of, by the database's own clock. */
-export async function readOfflineAges(
+export async function* offlineAges(
   db: Kysely<Tables>,
-  limit: number,
-): Promise<{ id: string; ageMs: number }[]> {
-  const result = await sql<{ id: string; age_ms: number }>`
-    select id, (extract(epoch from now() - last_seen_at) * 1000)::float8 as age_ms
-    from haus.instance where state = 'offline' limit ${limit}`.execute(db)
-  return result.rows.map((row) => ({ id: row.id, ageMs: row.age_ms }))
+): AsyncGenerator<{ id: string; ageMs: number }> {
+  for (let after = firstUuid; ;) {
+    const { rows } = await sql<{ id: string; age_ms: number }>`
+      select id, (extract(epoch from now() - last_seen_at) * 1000)::float8 as age_ms
+      from haus.instance where state = 'offline' and id > ${after}::uuid
+      order by id limit ${pageRows}`.execute(db)
+    for (const { id, age_ms: ageMs } of rows) yield { id, ageMs }
+    const last = rows.at(-1)
+    if (!last || rows.length < pageRows) return
+    after = last.id
+  }
 }

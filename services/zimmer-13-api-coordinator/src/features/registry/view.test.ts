@@ -163,7 +163,13 @@ function entryFor(view: RegistryView, act: Action): Entry | null {
     case 'remove': {
       const before = view.instanceAt(act.service, '10.0.0.1', act.port)
       if (!before) return null
-      const row = { id: before.id, service: act.service, revision: null, incarnation: null }
+      const row = {
+        id: before.id,
+        service: act.service,
+        revision: null,
+        incarnation: null,
+        silentSeconds: null,
+      }
       return {
         keys: [instanceKey(act.service, before.address, act.port)],
         writes: [write(removeInstance, row)],
