@@ -123,6 +123,7 @@ export function createHaus(config: Config, options: HausOptions): Haus {
       database,
       clock,
       log,
+      onRolledBack: options.onFatal,
       // The bus is last: what watchers are told, every view already knows.
       projections: [registryView, identityView, credentialView, bus],
     })

@@ -87,6 +87,8 @@ export function createAuthenticator(options: {
 }): Authenticator {
   const { view, keys, tokens, clock } = options
   const known = new Lru<Verified>(cachedMax)
+  /** Bounded by the connections: each waits for one. */
+  const verifying = new Map<string, Promise<Verified>>()
   const wrong = new TokenBuckets(clock, wrongTokens)
   // Hashed like an operator token, so that the comparison is of two hashes and tells no length.
   const metricsHash = hashOperatorToken(keys, keys.metricsToken.reveal())
@@ -131,15 +133,26 @@ export function createAuthenticator(options: {
       if (!equalBytes(hashOperatorToken(keys, token), metricsHash)) throw refuse(invalid(), source)
       return scraper
     }
-    return verifyService(token, 'haus').then(
-      (verified) => {
-        known.set(authorization, verified)
-        return verified.caller
-      },
+    return verifyOnce(authorization, token).then(
+      (verified) => verified.caller,
       (error: unknown) => {
         throw error instanceof HausError ? refuse(error, source) : error
       },
     )
+  }
+
+  /** A signature costs as much as three answers: requests that bring the same new token share one. */
+  function verifyOnce(authorization: string, token: string): Promise<Verified> {
+    const under = verifying.get(authorization)
+    if (under !== undefined) return under
+    const verified = verifyService(token, 'haus')
+      .then((answer) => {
+        known.set(authorization, answer)
+        return answer
+      })
+      .finally(() => verifying.delete(authorization))
+    verifying.set(authorization, verified)
+    return verified
   }
 
   /** Not cached: one HMAC, some 3 µs, keeps the lookup in constant time. */

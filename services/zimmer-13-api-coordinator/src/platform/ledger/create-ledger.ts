@@ -49,6 +49,11 @@ export interface LedgerOptions<Tables extends LedgerTables> {
   readonly projections: readonly LoadableProjection<Tables>[]
   readonly clock: Clock
   readonly log: Log
+  /**
+   * The database has lost what was acknowledged. New facts would be numbered like old ones and be
+   * passed over by every view, so the process must end.
+   */
+  readonly onRolledBack?: (error: HausError) => void
   /** 250 by default; tests of other promises lengthen it, since they share the machine. */
   readonly writeTimeoutMs?: number
 }
@@ -112,8 +117,14 @@ export function createLedger<Tables extends LedgerTables>(
       for (const pending of group) if (!pending.settled) pending.reject(outcomeUnknown())
     })
     let committed: Committed | undefined
+    const applied = follower.index
     try {
       committed = await commitOnConnection(group.map(({ entry }) => entry))
+      if (committed.lastIndex < applied) {
+        const error = rolledBack(applied, committed.lastIndex)
+        options.onRolledBack?.(error)
+        throw error
+      }
       confirm()
       await follower.deliver(committed.events)
       // What others committed before this group is known before it is acknowledged: a loser of a
@@ -314,6 +325,13 @@ class Busy extends Error {
   constructor(cause: unknown) {
     super('the embedded database is busy', { cause })
   }
+}
+
+function rolledBack(applied: number, found: number): HausError {
+  return new HausError(
+    'database_corrupt',
+    `the database has gone back from index ${applied} to ${found}, as after a failover to a standby that had not received everything: what this process knows is not what is stored; look at the database, and start Haus again to go on with what it holds`,
+  )
 }
 
 function notWritten(reason: string): HausError {

@@ -441,3 +441,36 @@ test(
     await admin.end()
   },
 )
+
+test('a database that has gone back ends the process instead of passing over new facts', async () => {
+  const database = await openTestDatabase<LedgerTables>('embedded', { migrations })
+  const told: HausError[] = []
+  const ledger = createLedger<LedgerTables>({
+    database,
+    clock: systemClock,
+    log: silentLog as Log,
+    writeTimeoutMs: patientMs,
+    onRolledBack: (error) => void told.push(error),
+    projections: [{ load: async () => {}, apply: () => {} }],
+  })
+  await ledger.start()
+  const entry: Entry = {
+    keys: [],
+    writes: [],
+    events: [{ type: 'test', subject: 's', service: null, data: {} }],
+    audit: null,
+  }
+  await ledger.append(entry)
+  await ledger.append(entry)
+  // What a standby looks like that had not received the last two.
+  await database.pool.query(
+    'delete from haus.ledger_event; update haus.ledger_head set last_event = 0',
+  )
+  await assert.rejects(ledger.append(entry), { code: 'write_outcome_unknown' })
+  assert.deepEqual(
+    told.map(({ code }) => code),
+    ['database_corrupt'],
+  )
+  await ledger.stop(1_000)
+  await database.cleanup()
+})
