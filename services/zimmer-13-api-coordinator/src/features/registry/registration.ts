@@ -307,6 +307,12 @@ export function createRegistration(
     }
   }
 
+  /**
+   * By the view alone: registrations that are on their way are not counted. What stands can exceed
+   * a limit by as many new instances as were under way when it was reached: per process at most the
+   * ledger's queue and the group before it, 8,192 and 512; the next one is refused. The limits
+   * guard memory, and 9% more of 100,000 instances is not what it fails of.
+   */
   function refuseBeyondLimits(name: string, address: string, port: number): void {
     if (view.instanceAt(name, address, port)) return
     const { services, instances } = view.counts
