@@ -29,6 +29,10 @@ const statements = [
     service text,
     data jsonb not null
   )`,
+  // The primary key is its only index, because every read of a secret inserts here: with (target, id)
+  // and (actor, id) besides, PGlite took 19,000 rows a second instead of 70,000, PostgreSQL 48,000
+  // instead of 110,000, and a row made 514 bytes of WAL instead of 294. A filtered page looks at
+  // 10,000 records at most, which is 13 ms and 2 ms.
   `create table haus.audit (
     id bigint primary key,
     time timestamptz not null,
@@ -41,8 +45,6 @@ const statements = [
     request_id text,
     detail jsonb not null
   )`,
-  `create index audit_target on haus.audit (target, id)`,
-  `create index audit_actor on haus.audit (actor, id)`,
 
   // Identity
   `create table haus.operator_token (

@@ -1,22 +1,38 @@
 import { HausError, listAudit } from '@haus/contract'
 import type { Kysely } from 'kysely'
-import { decodeCursor, pageFrom } from '../../platform/http/cursor.ts'
+import { decodeCursor, encodeCursor } from '../../platform/http/cursor.ts'
 import type { Routes } from '../../platform/http/index.ts'
+import { systemClock, type Clock } from '../../platform/clock/clock.ts'
+import { createDatabaseRead, type Ledger } from '../../platform/ledger/index.ts'
 import type { LedgerTables } from '../../platform/ledger/table.ts'
 import { selectAudit } from './store.ts'
 
 const limitDefault = 100
 
-export function auditRoutes(routes: Routes, db: Kysely<LedgerTables>): void {
+export function auditRoutes(
+  routes: Routes,
+  db: Kysely<LedgerTables>,
+  /** Without it a database that is away is noticed by the deadline alone. */
+  ledger?: Pick<Ledger, 'status'>,
+  clock: Clock = systemClock,
+): void {
+  const read = createDatabaseRead({
+    available: () => ledger?.status().available ?? true,
+    clock,
+    detail: 'The database is away, and the audit is read from it. Try again in a moment.',
+  })
   routes.implement(listAudit, async ({ query }) => {
     const { limit = limitDefault, cursor, ...filter } = query
     const before = decodeCursor(cursor)
-    if (before !== null && !/^\d{1,16}$/.test(before)) {
+    // At most 15 digits: more are no longer exact as a number.
+    if (before !== null && !/^\d{1,15}$/.test(before)) {
       throw new HausError('invalid_request', 'The cursor is not one of the audit.', {
         fields: [{ field: 'query.cursor', detail: 'is not a cursor of this list' }],
       })
     }
-    const rows = await selectAudit(db, filter, before === null ? null : Number(before), limit + 1)
-    return { status: 200, body: pageFrom(rows, limit, (row) => String(row.id)) }
+    const beforeId = before === null ? null : Number(before)
+    const { records, lastId } = await read(() => selectAudit(db, filter, beforeId, limit))
+    const nextCursor = lastId === null ? null : encodeCursor(String(lastId))
+    return { status: 200, body: { items: records, nextCursor } }
   })
 }

@@ -1,4 +1,5 @@
 export { createLedger, type LoadableProjection, type RunningLedger } from './create-ledger.ts'
+export { createDatabaseRead, type ReadDatabase } from './database-read.ts'
 export { GuardLost, write } from './ledger.ts'
 export type {
   AuditEntry,
