@@ -175,10 +175,16 @@ test('an address that is refused is never connected to, as a literal or behind a
   assert.equal(connections, 0)
 })
 
-test('places are limited in number and per second, and come back', async () => {
+test('places are limited in number, at once and per second, and come back', async () => {
   const clock = new ManualClock()
   await using server = await httpServer((_request, response) => response.end('up'))
-  const prober = createProber({ clock, rules: openRules, concurrencyMax: 3, perSecondMax: 3 })
+  const prober = createProber({
+    clock,
+    rules: openRules,
+    concurrencyMax: 3,
+    perSecondMax: 2,
+    burstMax: 3,
+  })
   const first = [prober.probe(at(server.port)), prober.probe(at(server.port))]
   assert.equal(prober.probe(at(server.port)), null, 'two at a time')
   const urgent = prober.probe(at(server.port), true)
@@ -189,8 +195,10 @@ test('places are limited in number and per second, and come back', async () => {
   const third = prober.probe(at(server.port))
   assert(third)
   await third
-  assert.equal(prober.probe(at(server.port)), null, 'three a second')
-  clock.advance(334)
+  assert.equal(prober.probe(at(server.port)), null, 'three at once')
+  clock.advance(499)
+  assert.equal(prober.probe(at(server.port)), null, 'then two a second')
+  clock.advance(1)
   assert(await prober.probe(at(server.port)))
   prober.stop()
 })

@@ -7,9 +7,9 @@
  * secret and asks only whether something answers, and certificates are made for names while
  * probes go to addresses. The address is checked again here, after it has been resolved.
  *
- * Places are limited twice: at most 64 probes at a time, and at most 250 a second, since a burst
- * of registrations must not become a burst of connections on the thread that answers. Urgent
- * probes, of an instance that may have just died, have places and a pace of their own.
+ * Places are limited twice: at most 64 probes at a time, and 250 at once, then 125 a second, since
+ * a burst of registrations must not become a burst of connections on the thread that answers.
+ * Urgent probes, of an instance that may have just died, have places and a pace of their own.
  */
 import http from 'node:http'
 import https from 'node:https'
@@ -53,6 +53,7 @@ interface ProberOptions {
   readonly rules: ConnectRules
   readonly concurrencyMax?: number
   readonly perSecondMax?: number
+  readonly burstMax?: number
 }
 
 const probeTimeoutMs = 5_000
@@ -61,7 +62,10 @@ const connectTimeoutMs = 1_000
 const concurrencyDefault = 64
 /** Routine probes leave a quarter of the places to urgent ones. */
 const routineShare = 0.75
-const perSecondDefault = 250
+/** What starts together in ordinary use: each of them is looked at within its first second. */
+const burstDefault = 250
+/** Half a millisecond of this thread each: 6% of it, while a crowd is looked at one after another. */
+const perSecondDefault = 125
 /** A host with 500 instances that dies is judged within a second or two. */
 const urgentPerSecond = 500
 /** Enough for any health report; the rest of a larger body is not read. */
@@ -77,8 +81,8 @@ export function createProber(options: ProberOptions): Prober {
   const sockets = new Set<Socket>()
   let underWay = 0
   let stopped = false
-  const routinePace = createPace(clock, perSecondMax)
-  const urgentPace = createPace(clock, urgentPerSecond)
+  const routinePace = createPace(clock, perSecondMax, options.burstMax ?? burstDefault)
+  const urgentPace = createPace(clock, urgentPerSecond, urgentPerSecond)
   const routinePlaces = Math.max(1, Math.floor(concurrencyMax * routineShare))
 
   function takePlace(urgent: boolean): boolean {
@@ -179,14 +183,14 @@ export function createProber(options: ProberOptions): Prober {
   }
 }
 
-/** A token bucket: a second's worth at once, then so many per second. */
-function createPace(clock: Clock, perSecond: number): { take(): boolean } {
-  let tokens = perSecond
+/** A token bucket: `burst` at once, then so many per second. */
+function createPace(clock: Clock, perSecond: number, burst: number): { take(): boolean } {
+  let tokens = burst
   let filledAtMs = clock.monotonicMs()
   return {
     take() {
       const nowMs = clock.monotonicMs()
-      tokens = Math.min(perSecond, tokens + ((nowMs - filledAtMs) * perSecond) / 1_000)
+      tokens = Math.min(burst, tokens + ((nowMs - filledAtMs) * perSecond) / 1_000)
       filledAtMs = nowMs
       if (tokens < 1) return false
       tokens -= 1
