@@ -82,6 +82,9 @@ export function createRegistration(
   const { ledger, view, credentials, policy, prober, monitor, leases, clock, random } = deps
   /** Services whose own row is being written: their instances wait for it instead of competing. */
   const serviceWrites = new Map<string, Promise<void>>()
+  /** New instances under way to the view, by service. */
+  const coming = new Map<string, number>()
+  let comingAll = 0
 
   return async function register(request, context) {
     refuseReserved(request.name, '/name')
@@ -99,9 +102,10 @@ export function createRegistration(
     const { scheme = 'http', healthEndpoint = null } = request
     const probeStartedMs = clock.monotonicMs()
     const probing = prober.probe({ address, port, scheme, healthEndpoint })
+    const arrived = announce(name, address, port)
     const instance = await retryWhenLost(`"${name}" at ${address}:${port}`, () =>
       commit(name, address, request, offered, context),
-    )
+    ).finally(arrived)
     const { id, incarnation } = instance
     try {
       const granted = await currentGrant(offered, instance, request, context)
@@ -308,29 +312,49 @@ export function createRegistration(
   }
 
   /**
-   * By the view alone: registrations that are on their way are not counted. What stands can exceed
-   * a limit by as many new instances as were under way when it was reached: per process at most the
-   * ledger's queue and the group before it, 8,192 and 512; the next one is refused. The limits
-   * guard memory, and 9% more of 100,000 instances is not what it fails of.
+   * What is under way in this process counts as if it stood. Other processes see it when it is
+   * written: over one database a limit can be exceeded by what they have in flight, each at most
+   * its ledger's queue of 8,192 and a group of 512.
    */
   function refuseBeyondLimits(name: string, address: string, port: number): void {
     if (view.instanceAt(name, address, port)) return
     const { services, instances } = view.counts
     const known = view.service(name)
-    if (!known && services >= servicesMax) {
+    const full = (more: number): boolean => services + more >= servicesMax
+    if (!known && !coming.has(name) && full(coming.size) && full(servicesComing())) {
       throw limitReached(
         `The house has ${servicesMax} services, its limit; "${name}" would be one more.`,
       )
     }
-    if (known && known.instances.length >= instancesPerServiceMax) {
+    const comingHere = coming.get(name) ?? 0
+    if ((known?.instances.length ?? 0) + comingHere >= instancesPerServiceMax) {
       throw limitReached(
         `"${name}" has ${instancesPerServiceMax} instances, the limit; deregister those that are gone.`,
       )
     }
-    if (instances >= instancesMax) {
+    if (instances + comingAll >= instancesMax) {
       throw limitReached(
         `The house has ${instancesMax} instances, its limit; deregister those that are gone.`,
       )
+    }
+  }
+
+  /** Services that are new themselves. */
+  function servicesComing(): number {
+    let services = 0
+    for (const name of coming.keys()) if (!view.service(name)) services += 1
+    return services
+  }
+
+  function announce(name: string, address: string, port: number): () => void {
+    if (view.instanceAt(name, address, port)) return () => {}
+    coming.set(name, (coming.get(name) ?? 0) + 1)
+    comingAll += 1
+    return () => {
+      comingAll -= 1
+      const left = (coming.get(name) ?? 0) - 1
+      if (left > 0) coming.set(name, left)
+      else coming.delete(name)
     }
   }
 
