@@ -4,6 +4,7 @@
 import { readFileSync } from 'node:fs'
 import os from 'node:os'
 import { parseArgs } from 'node:util'
+import { setFlagsFromString } from 'node:v8'
 import { HausError } from '@haus/contract'
 import { bannerOf } from './banner.ts'
 import { loadConfig, type Config } from './config/load.ts'
@@ -39,6 +40,12 @@ ${Object.values(settings)
   )
   .join('\n')}
 `
+
+// A request that waits for the database outlives a collection of young objects. V8 learns from a few
+// hundred such writes that requests live long, and from then on puts what every read allocates
+// into the old generation: 2.4 KB each, which cost 15 to 20 % of a discovery read and let the heap
+// grow by 100 MB between major collections (measured on Node 26.10).
+setFlagsFromString('--no-allocation-site-pretenuring')
 
 const version = versionOfPackage()
 const onTerminal = process.stdout.isTTY
