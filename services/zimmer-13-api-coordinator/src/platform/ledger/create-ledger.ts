@@ -6,7 +6,6 @@
  *
  * PostgreSQL that says nothing for 5 s is away. The embedded database is not: it does one thing at
  * a time in this very process, so silence means that it is busy, and its death ends the process.
- * Nobody else writes to it either, so it is polled only to find the end of a failure.
  *
  * Away: what waits is refused at once and was certainly not written; what was in a commit whose
  * answer is missing is `write_outcome_unknown`. Nothing is retried here: only the caller knows
@@ -19,6 +18,7 @@ import type { Cancel, Clock } from '../clock/clock.ts'
 import type { Database } from '../database/index.ts'
 import type { Log } from '../log/log.ts'
 import { commitGroup, notifyChannel, OutcomeUnknown, type Committed } from './commit.ts'
+import { Busy, connect } from './connect.ts'
 import { readEvents } from './events.ts'
 import { Follower } from './follower.ts'
 import type { Entry, Ledger, LedgerEvent, LedgerStatus, Projection, Receipt } from './ledger.ts'
@@ -146,11 +146,7 @@ export function createLedger<Tables extends LedgerTables>(
   }
 
   async function commitOnConnection(entries: readonly Entry[]): Promise<Committed> {
-    const client = await database.ledgerPool.connect().catch((error: unknown) => {
-      // It has its connection and somebody else holds it; a dead engine has none.
-      const busy = database.kind === 'embedded' && database.ledgerPool.totalCount > 0
-      throw busy ? new Busy(error) : error
-    })
+    const client = await connect(database.kind, database.ledgerPool)
     let hung = false
     const cancel =
       database.kind === 'postgres'
@@ -209,7 +205,6 @@ export function createLedger<Tables extends LedgerTables>(
   }
 
   async function poll(): Promise<void> {
-    if (database.kind === 'embedded' && unavailable === null) return
     let late = false
     let cancel: Cancel | undefined
     const watch = (): void => {
@@ -227,7 +222,7 @@ export function createLedger<Tables extends LedgerTables>(
       // What comes late tells of the past: the next poll decides.
       if (!late) confirm()
     } catch (error) {
-      if (accepting) lose(error)
+      if (accepting && !(error instanceof Busy)) lose(error)
     } finally {
       cancel?.()
     }
@@ -315,15 +310,6 @@ export function createLedger<Tables extends LedgerTables>(
       // Not waited for longer: a server that says nothing forgets the channel with the connection.
       if (stopListening) await within(endsAtMs - clock.monotonicMs(), stopListening())
     },
-  }
-}
-
-/** The embedded database was still at something else after the pool's 10 s: alive, and nothing was sent. */
-class Busy extends Error {
-  override readonly name = 'Busy'
-
-  constructor(cause: unknown) {
-    super('the embedded database is busy', { cause })
   }
 }
 

@@ -1,6 +1,7 @@
 /** Reading the ledger. Pages only: one long query on the embedded database would hold up every flush. */
 import type { Kysely } from 'kysely'
 import type { Database } from '../database/index.ts'
+import { connect } from './connect.ts'
 import type { LedgerEvent } from './ledger.ts'
 import type { LedgerTables } from './table.ts'
 
@@ -19,19 +20,30 @@ export async function readEvents(
 
 /**
  * The same for the follower, all of whose work waits behind it: PostgreSQL that went silent must
- * not hold it for the driver's minute. The pool replaces the connection.
+ * not hold it for the driver's minute. A connection that failed is not reused.
+ * @throws Busy
  */
 export async function readEventsInTime(
   database: Database<LedgerTables>,
   afterIndex: number,
   limit: number,
 ): Promise<LedgerEvent[]> {
-  if (database.kind === 'embedded') return readEvents(database.db, afterIndex, limit)
   const { sql: text, parameters } = selectEvents(database.db, afterIndex, limit).compile()
   // Known to the driver for a single query too, though its types do not say so.
-  const query = { text, values: [...parameters], query_timeout: followTimeoutMs }
-  const { rows } = await database.pool.query<Omit<LedgerEvent, 'time'> & { time: Date }>(query)
-  return rows.map((row) => ({ ...row, time: row.time.toISOString() }))
+  const query = {
+    text,
+    values: [...parameters],
+    ...(database.kind === 'postgres' && { query_timeout: followTimeoutMs }),
+  }
+  const client = await connect(database.kind, database.pool)
+  try {
+    const { rows } = await client.query<Omit<LedgerEvent, 'time'> & { time: Date }>(query)
+    client.release()
+    return rows.map((row) => ({ ...row, time: row.time.toISOString() }))
+  } catch (error) {
+    client.release(error instanceof Error ? error : new Error(String(error)))
+    throw error
+  }
 }
 
 function selectEvents(db: Kysely<LedgerTables>, afterIndex: number, limit: number) {
