@@ -17,8 +17,7 @@ export interface Answer {
   readonly headers: http.IncomingHttpHeaders
   readonly text: string
   /** Parsed when it is JSON; undefined otherwise. */
-  // Tests look into answers whose shape other tests hold to the contract.
-  // oxlint-disable-next-line typescript/no-explicit-any
+  // oxlint-disable-next-line typescript/no-explicit-any -- tests look into answers whose shape other tests hold to the contract
   readonly body: any
   readonly durationMs: number
 }

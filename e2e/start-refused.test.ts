@@ -163,7 +163,7 @@ test('TLS files that are missing, are not PEM, or do not belong together', async
   const cert = file('cert.pem', testCertificate.cert)
   const key = file('key.pem', testCertificate.key)
   const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
-  const other = file('other.pem', privateKey.export({ type: 'pkcs8', format: 'pem' }).toString())
+  const other = file('other.pem', privateKey.export({ type: 'pkcs8', format: 'pem' }))
   for (const [certFile, keyFile, named] of [
     [path.join(dataDir, 'absent.pem'), key, 'absent.pem'],
     [file('garbage.pem', 'garbage'), key, 'garbage.pem'],

@@ -1,3 +1,4 @@
+// Longer than 600 lines because every promise of the registry runs on both databases from one stage.
 import assert from 'node:assert/strict'
 import { createServer, type Server } from 'node:http'
 import type net from 'node:net'
