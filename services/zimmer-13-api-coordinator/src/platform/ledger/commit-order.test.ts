@@ -77,6 +77,7 @@ test(
         for (const { key } of rows)
           assert.equal(key, ++place.last, `${place.table}: a gap was seen`)
       }
+      // oxlint-disable-next-line eslint/no-unmodified-loop-condition -- set when the writers have finished
     } while (writing)
 
     const told = await finished
