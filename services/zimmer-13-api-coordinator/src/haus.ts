@@ -188,7 +188,7 @@ export function createHaus(config: Config, options: HausOptions): Haus {
     })
     identityRoutes(routes, identity)
     eventRoutes(routes, events)
-    auditRoutes(routes, database.db)
+    auditRoutes(routes, database.db, ledger, clock)
     credentialRoutes(routes, credentials)
     registryRoutes(routes, registry)
     const readings = {

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { test, type TestContext } from 'node:test'
 import { listAudit } from '@haus/contract'
+import { systemClock } from '../../platform/clock/clock.ts'
 import { migrations } from '../../migrations/index.ts'
 import { databaseKinds, needsDatabase, openTestDatabase } from '../../testing/databases.ts'
 import { startHttpServer } from '../../testing/http-server.ts'
@@ -18,7 +19,8 @@ async function open(t: TestContext, kind: (typeof databaseKinds)[number]) {
   t.after(() => database.cleanup())
   const status = { available: true }
   const server = await startHttpServer({
-    surface: (routes) => auditRoutes(routes, database.db, { status: () => status as never }),
+    surface: (routes) =>
+      auditRoutes(routes, database.db, { status: () => status as never }, systemClock),
   })
   t.after(() => server.close())
   const get = (query: Record<string, string> = {}): Promise<Response> =>

@@ -2,7 +2,7 @@ import { HausError, listAudit } from '@haus/contract'
 import type { Kysely } from 'kysely'
 import { decodeCursor, encodeCursor } from '../../platform/http/cursor.ts'
 import type { Routes } from '../../platform/http/index.ts'
-import { systemClock, type Clock } from '../../platform/clock/clock.ts'
+import type { Clock } from '../../platform/clock/clock.ts'
 import { createDatabaseRead, type Ledger } from '../../platform/ledger/index.ts'
 import type { LedgerTables } from '../../platform/ledger/table.ts'
 import { selectAudit } from './store.ts'
@@ -12,12 +12,11 @@ const limitDefault = 100
 export function auditRoutes(
   routes: Routes,
   db: Kysely<LedgerTables>,
-  /** Without it a database that is away is noticed by the deadline alone. */
-  ledger?: Pick<Ledger, 'status'>,
-  clock: Clock = systemClock,
+  ledger: Pick<Ledger, 'status'>,
+  clock: Clock,
 ): void {
   const read = createDatabaseRead({
-    available: () => ledger?.status().available ?? true,
+    available: () => ledger.status().available,
     clock,
     detail: 'The database is away, and the audit is read from it. Try again in a moment.',
   })
