@@ -15,7 +15,7 @@ import { startReferenceServer } from '../reference-server.ts'
 import type { Bar, BenchContext, Figure, Outcome, Scenario } from '../scenario.ts'
 
 const identitiesCount = 20
-const connections = 128
+const connections = 256
 const openRatePerSecond = 2_000
 const atLeastPerSecond = 10_000
 const p99AtMostMs = 10
@@ -60,7 +60,7 @@ async function runOn(kind: DatabaseKind, { seconds, progress }: BenchContext): P
 
   const plan = {
     connections,
-    warmupMs: 1_000,
+    warmupMs: 4_000,
     durationMs: seconds * 1_000,
     answerTimeoutMs: 10_000,
     templates: identities.map(({ service, token }) => ({

@@ -24,8 +24,8 @@ import { startProbeListener } from '../probe-listener.ts'
 import type { Bar, BenchContext, Figure, Outcome, Scenario } from '../scenario.ts'
 
 const services = 200
-/** Enough that several hundred entries share one fsync, few enough for an ordinary pool of clients. */
-const connections = 128
+/** A client per service, and some. */
+const connections = 256
 /** Below the house's own limit of 100,000 instances. */
 const requestsMax = 90_000
 const atLeastPerSecond: Readonly<Record<DatabaseKind, number>> = {
@@ -64,7 +64,7 @@ async function runOn(kind: DatabaseKind, { seconds, progress }: BenchContext): P
   const { result, cpu } = await sut.load(
     {
       connections,
-      warmupMs: 1_000,
+      warmupMs: 5_000,
       durationMs: seconds * 1_000,
       requestsMax,
       answerTimeoutMs: 10_000,
