@@ -100,7 +100,7 @@ export const removeInstance: WriteOperation<InstanceRemoval> = {
       where (r.revision is null and r.incarnation is null) or r.id in (select id from removed)
     ),
     touched as (
-      update haus.service s set modified_index = c.index
+      update haus.service s set modified_index = greatest(s.modified_index, c.index)
       from (select service, max(index) as index from counted group by service) c
       where s.name = c.service
     )
@@ -110,7 +110,12 @@ export const removeInstance: WriteOperation<InstanceRemoval> = {
 const serviceColumns = `ord int, index bigint, name text, aliases text[], dependencies text[],
   endpoints jsonb, revision int, "createdAt" timestamptz`
 
-/** A new service, or new dependencies and endpoints of a known one. Its name must not be an alias. */
+/**
+ * A new service, or new dependencies and endpoints of a known one. Its name must not be an alias.
+ *
+ * `greatest`, here and wherever the index of a service is written: the statements of a group run by
+ * kind, so a removal with a higher index may have touched the row before, and an index never goes back.
+ */
 export const putService: WriteOperation<ServiceRecord> = {
   name: 'service.put',
   sql: `
@@ -122,7 +127,7 @@ export const putService: WriteOperation<ServiceRecord> = {
       where name not in (select unnest(aliases) from haus.service)
       on conflict (name) do update set dependencies = excluded.dependencies,
         endpoints = excluded.endpoints, revision = excluded.revision,
-        modified_index = excluded.modified_index
+        modified_index = greatest(s.modified_index, excluded.modified_index)
       where s.revision = excluded.revision - 1
       returning name
     )
@@ -133,7 +138,8 @@ export const putService: WriteOperation<ServiceRecord> = {
 export const putAliases: WriteOperation<ServiceRecord> = {
   name: 'service.aliases',
   sql: `
-    update haus.service s set aliases = r.aliases, revision = r.revision, modified_index = r.index
+    update haus.service s set aliases = r.aliases, revision = r.revision,
+      modified_index = greatest(s.modified_index, r.index)
     from jsonb_to_recordset($1) as r(${serviceColumns})
     where s.name = r.name and s.revision = r.revision - 1 and not exists (
       select from haus.service o
