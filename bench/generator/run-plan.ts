@@ -23,7 +23,11 @@ const progressIntervalMs = 1_000
 /** A server that refuses connections must not be hammered in a busy loop. */
 const retryPauseMs = 50
 
-export async function runPlan(plan: Plan, events: PlanEvents = {}): Promise<PlanResult> {
+export async function runPlan(
+  plan: Plan,
+  events: PlanEvents = {},
+  nowMs = (): number => performance.now(),
+): Promise<PlanResult> {
   const firstNumber = plan.firstNumber ?? 0
   const requestsMax = plan.requestsMax ?? Infinity
   const templates = plan.templates.map((template) =>
@@ -39,7 +43,7 @@ export async function runPlan(plan: Plan, events: PlanEvents = {}): Promise<Plan
   const acknowledged = plan.recordAcknowledged === true ? new BitSet() : null
   const { promise: finished, resolve: finish } = Promise.withResolvers<void>()
 
-  const startMs = performance.now()
+  const startMs = nowMs()
   const measureFromMs = startMs + plan.warmupMs
   const endMs = measureFromMs + plan.durationMs
   let cpuAtStart = process.cpuUsage()
@@ -76,7 +80,7 @@ export async function runPlan(plan: Plan, events: PlanEvents = {}): Promise<Plan
     sent += 1
     connection.number = number
     connection.dueMs = dueMs
-    connection.sentMs = performance.now()
+    connection.sentMs = nowMs()
     connection.send(template.render(number), template.withoutBody)
   }
 
@@ -105,7 +109,7 @@ export async function runPlan(plan: Plan, events: PlanEvents = {}): Promise<Plan
     const counts = open ? dueMs >= measureFromMs && dueMs < endMs : phase === 'measuring'
     if (!counts) return
     completed += 1
-    latency.recordMs(performance.now() - dueMs)
+    latency.recordMs(nowMs() - dueMs)
     if (open) lateness.recordMs(sentMs - dueMs)
   }
 
@@ -122,7 +126,7 @@ export async function runPlan(plan: Plan, events: PlanEvents = {}): Promise<Plan
   let release = (connection: HttpConnection): void => {
     if (over) return
     if (phase === 'draining' || sent >= requestsMax) return retire(connection)
-    send(connection, performance.now())
+    send(connection, nowMs())
   }
 
   let retired = 0
@@ -135,12 +139,16 @@ export async function runPlan(plan: Plan, events: PlanEvents = {}): Promise<Plan
   const timers: NodeJS.Timeout[] = []
   if (plan.ratePerSecond !== undefined) {
     const intervalMs = 1000 / plan.ratePerSecond
+    // From the plan alone: the difference of two clock readings is rounded, and a rounded
+    // `endMs - startMs` would owe a request that nobody was to send.
+    const ofRate = Math.ceil(((plan.warmupMs + plan.durationMs) * plan.ratePerSecond) / 1000)
+    const dueMax = Math.min(ofRate, requestsMax)
     let due = 0
     const dispatch = (): void => {
-      const nowMs = performance.now()
-      for (;;) {
+      const untilMs = nowMs()
+      while (due < dueMax) {
         const dueMs = startMs + due * intervalMs
-        if (dueMs > nowMs || dueMs >= endMs || due >= requestsMax) return
+        if (dueMs > untilMs) return
         const connection = free.pop()
         // It stays due; the next answer picks it up.
         if (connection === undefined) return
@@ -148,11 +156,8 @@ export async function runPlan(plan: Plan, events: PlanEvents = {}): Promise<Plan
         send(connection, dueMs)
       }
     }
-    const allSent = (): boolean => due >= requestsMax || startMs + due * intervalMs >= endMs
-    owed = () => {
-      const ofRate = Math.ceil((endMs - startMs) / intervalMs)
-      return Math.max(0, Math.min(ofRate, requestsMax) - due)
-    }
+    const allSent = (): boolean => due >= dueMax
+    owed = () => dueMax - due
     release = (connection) => {
       if (over) return
       if (phase === 'draining' && allSent()) return retire(connection)
@@ -167,7 +172,7 @@ export async function runPlan(plan: Plan, events: PlanEvents = {}): Promise<Plan
   }
 
   const sweep = setInterval(() => {
-    const oldestMs = performance.now() - plan.answerTimeoutMs
+    const oldestMs = nowMs() - plan.answerTimeoutMs
     for (const connection of connections) {
       if (connection.busy && connection.sentMs < oldestMs) connection.abort('timeout')
     }
@@ -177,7 +182,7 @@ export async function runPlan(plan: Plan, events: PlanEvents = {}): Promise<Plan
 
   const beginMeasuring = (): void => {
     phase = 'measuring'
-    measuringSinceMs = performance.now()
+    measuringSinceMs = nowMs()
     cpuAtStart = process.cpuUsage()
     events.onMeasuring?.()
   }
@@ -186,17 +191,17 @@ export async function runPlan(plan: Plan, events: PlanEvents = {}): Promise<Plan
     phase = 'draining'
     const cpu = process.cpuUsage(cpuAtStart)
     generatorCpuMs = (cpu.user + cpu.system) / 1000
-    measuredMs = performance.now() - measuringSinceMs
+    measuredMs = nowMs() - measuringSinceMs
     events.onMeasured?.()
+    // A last bound: what was sent before the end of the run has had its whole time. Counted from
+    // here, since on a busy machine this timer itself is late, and so was the last request.
+    timers.push(setTimeout(finish, plan.answerTimeoutMs * 2))
   }
   timers.push(setTimeout(beginMeasuring, plan.warmupMs))
   timers.push(setTimeout(endMeasuring, plan.warmupMs + plan.durationMs))
-  // A last bound: answers after the end of the run have had their whole time.
-  const abandon = setTimeout(finish, plan.warmupMs + plan.durationMs + plan.answerTimeoutMs * 2)
-  timers.push(abandon)
 
   if (plan.ratePerSecond === undefined) {
-    for (const connection of connections) send(connection, performance.now())
+    for (const connection of connections) send(connection, nowMs())
   } else {
     free.push(...connections)
   }
