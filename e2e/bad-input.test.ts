@@ -317,6 +317,14 @@ const rows: Readonly<Record<string, Row>> = {
     ...conflict,
     mend: /is 7, and the current version is 1: read the credential again/,
   },
+  'an alias that has keys of its own': {
+    ask: ({ operator }) =>
+      operator.request('PATCH', '/api/services/orders', { body: { aliases: ['payments'] } }),
+    status: 409,
+    code: 'name_taken',
+    field: '/aliases/0',
+    mend: /"payments" has 1 live key of its own.*revoke its keys/,
+  },
   'a compare-and-set of a configuration that lost': {
     ask: ({ operator }) =>
       operator.request('PUT', '/api/services/orders/config', { body: { data: {}, cas: 7 } }),
@@ -473,6 +481,7 @@ before(async () => {
   closing.push(() => house[Symbol.asyncDispose]())
   const { operator } = house
   const { token } = await createIdentity(operator, 'orders')
+  await createIdentity(operator, 'payments')
   const orders = house.as(token)
   const claims = claimsOf(token)
   const tokens = {

@@ -117,7 +117,8 @@ export const updateService = defineOperation({
   path: '/api/services/{name}',
   tag: 'Services',
   summary: 'Set the aliases of a service',
-  description: 'An alias is valid wherever the name is, and unique in the house.',
+  description:
+    'An alias is valid wherever the name is, and unique in the house. A name with live keys or grants of its own is refused: behind an alias they would be out of reach.',
   effect: 'write',
   permission: 'services.manage',
   params: serviceParams,

@@ -153,6 +153,10 @@ export function createHaus(config: Config, options: HausOptions): Haus {
       ledger,
       view: registryView,
       credentials,
+      holdingsOf: (name) => ({
+        liveKeys: identityView.liveKeysOf(name),
+        grants: credentialView.grantedCount(name),
+      }),
       clock,
       random,
       log,

@@ -34,6 +34,7 @@ interface TestHouse extends AsyncDisposable {
   readonly clock: ManualClock
   readonly database: TestDatabase<Tables>
   readonly grants: Map<string, Map<string, number>>
+  readonly liveKeys: Map<string, number>
   /** Runs whenever credentials have been looked up, before they are answered. */
   onLookup: (() => void | Promise<void>) | undefined
   /** The process ends without a word and starts again on the same data. */
@@ -45,6 +46,7 @@ async function openHouse(database: TestDatabase<Tables>): Promise<TestHouse> {
   const clock = new ManualClock()
   const view = createRegistryView()
   const grants = new Map<string, Map<string, number>>()
+  const liveKeys = new Map<string, number>()
   const lookedUp = async (): Promise<void> => house.onLookup?.()
   const ledger = createLedger<Tables>({
     database,
@@ -58,6 +60,10 @@ async function openHouse(database: TestDatabase<Tables>): Promise<TestHouse> {
     ledger,
     view,
     credentials: credentialsFrom(grants, lookedUp),
+    holdingsOf: (name) => ({
+      liveKeys: liveKeys.get(name) ?? 0,
+      grants: grants.get(name)?.size ?? 0,
+    }),
     clock,
     random: systemRandom,
     log,
@@ -80,6 +86,7 @@ async function openHouse(database: TestDatabase<Tables>): Promise<TestHouse> {
     clock,
     database,
     grants,
+    liveKeys,
     onLookup: undefined,
     async restart() {
       await stopOnce()
@@ -626,6 +633,35 @@ for (const kind of databaseKinds) {
         await refusedWith('forbidden', () =>
           house.registry.register({ ...closed, name: 'other' }, as('stock')),
         )
+      },
+    )
+
+    await promise(
+      'a name with keys or grants of its own does not become an alias, behind which nobody could reach them',
+      async (house) => {
+        const { registry, grants, liveKeys } = house
+        await registry.register({ version: '1.0.0', port: 9, name: 'orders' }, as('orders'))
+        const aliased = (aliases: string[]) =>
+          registry.setAliases('orders', { aliases }, as(null, 'updateService'))
+        liveKeys.set('shop', 2)
+        grants.set('shop', new Map([['shop-database', 1]]))
+        const both = await refusedWith('name_taken', () => aliased(['till', 'shop']))
+        assert.deepEqual(both.fields, [
+          {
+            field: '/aliases/1',
+            detail:
+              '"shop" has 2 live keys and 1 granted credential of its own, out of reach behind an alias: revoke its keys and take back its grants first',
+          },
+        ])
+        assert.deepEqual(house.view.service('orders')?.record.aliases, [], 'nothing half-written')
+        liveKeys.delete('shop')
+        const granted = await refusedWith('name_taken', () => aliased(['shop']))
+        assert.match(granted.message, /"shop" has 1 granted credential of its own/)
+        grants.delete('shop')
+        await aliased(['shop'])
+        // Found so in an old house: what is an alias already does not stand in the way of others.
+        liveKeys.set('shop', 1)
+        assert.deepEqual((await aliased(['shop', 'till'])).aliases, ['shop', 'till'])
       },
     )
 

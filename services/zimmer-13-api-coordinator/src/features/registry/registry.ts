@@ -33,7 +33,7 @@ import {
   type RegistrationAnswer,
   type RegistrationRequest,
 } from './registration.ts'
-import { createServices } from './services.ts'
+import { createServices, type Holdings } from './services.ts'
 import { createStateJournal } from './state-journal.ts'
 import { checkpointLastSeen, offlineAges } from './store.ts'
 import type { RegistryView, ViewChange } from './view.ts'
@@ -43,6 +43,8 @@ export interface RegistryOptions {
   readonly ledger: Ledger
   readonly view: RegistryView
   readonly credentials: RegistrationCredentials
+  /** Keys and grants of a name: one that has any cannot become an alias. */
+  readonly holdingsOf: (name: string) => Holdings
   readonly clock: Clock
   readonly random: Random
   readonly log: Log
@@ -150,7 +152,7 @@ export function createRegistry(options: RegistryOptions): Registry {
   })
   const beat = createHeartbeats({ view, leases, monitor, credentials })
   const instances = createInstances({ ledger, view, clock })
-  const services = createServices({ ledger, view, monitor })
+  const services = createServices({ ledger, view, monitor, holdingsOf: options.holdingsOf })
   const configuration = createConfiguration({ ledger, view, clock })
   const cancels = new Set<Cancel>()
   let stopped = false

@@ -37,6 +37,7 @@ async function openApi() {
           isCurrent: () => true,
         }),
     },
+    holdingsOf: () => ({ liveKeys: 0, grants: 0 }),
     clock: systemClock,
     random: systemRandom,
     log,

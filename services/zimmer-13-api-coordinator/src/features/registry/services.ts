@@ -32,12 +32,20 @@ type AliasesRequest = BodyOf<typeof updateService>
 
 const pageDefault = 100
 
+/** What other features keep under a name, registered or not. */
+export interface Holdings {
+  readonly liveKeys: number
+  /** Credentials that are granted to it. */
+  readonly grants: number
+}
+
 export function createServices(dependencies: {
   readonly ledger: Ledger
   readonly view: RegistryView
   readonly monitor: Monitor
+  readonly holdingsOf: (name: string) => Holdings
 }) {
-  const { ledger, view, monitor } = dependencies
+  const { ledger, view, monitor, holdingsOf } = dependencies
 
   function stateOf(instance: InstanceRecord): InstanceState {
     return shownState(instance, monitor.belief(instance.id)?.state ?? instance.state)
@@ -158,6 +166,27 @@ export function createServices(dependencies: {
     }
   }
 
+  /**
+   * Keys and grants stay with the name they were made for. Behind an alias nobody could reach them
+   * any more: a key could not be revoked, and a client that holds it would be a service of no name.
+   */
+  function refuseInUse(aliases: readonly string[], known: readonly string[]): void {
+    for (const [place, alias] of aliases.entries()) {
+      // What is an alias already may stay one, or the mend of an old house would be refused too.
+      if (known.includes(alias)) continue
+      const { liveKeys, grants } = holdingsOf(alias)
+      if (liveKeys + grants === 0) continue
+      const has = [
+        ...(liveKeys > 0 ? [counted(liveKeys, 'live key')] : []),
+        ...(grants > 0 ? [counted(grants, 'granted credential')] : []),
+      ].join(' and ')
+      const detail = `"${alias}" has ${has} of its own, out of reach behind an alias: revoke its keys and take back its grants first`
+      throw new HausError('name_taken', `${detail}.`, {
+        fields: [{ field: `/aliases/${place}`, detail }],
+      })
+    }
+  }
+
   return {
     list: (request: PageRequest, context: RequestContext) => page(request, context, showSummary),
 
@@ -172,6 +201,7 @@ export function createServices(dependencies: {
         const { record } = known
         const { name } = record
         refuseTaken(name, aliases)
+        refuseInUse(aliases, record.aliases)
         const next = { ...record, aliases, revision: record.revision + 1 }
         await ledger.append({
           keys: [name, ...aliases].map((taken) => `service:${taken}`),
@@ -206,6 +236,10 @@ export function createServices(dependencies: {
 }
 
 const noLoad = { load: 0 }
+
+function counted(count: number, what: string): string {
+  return `${count} ${what}${count === 1 ? '' : 's'}`
+}
 
 function firstAfter(names: readonly string[], after: string): number {
   let low = 0
