@@ -12,6 +12,7 @@ import type { Cancel, Clock } from '../../platform/clock/clock.ts'
 import type { Ledger, LedgerEvent } from '../../platform/ledger/index.ts'
 import type { EventBus } from './bus.ts'
 import { cloudEventOf, serverSentEvent } from './cloud-event.ts'
+import type { ReadTurns } from './read-turns.ts'
 
 /** About a second of a busy house; more would only hide a reader that has stopped. */
 const backlogMax = 2_048
@@ -28,12 +29,15 @@ export interface EventStreamOptions {
   readonly houseId: string
   /** Resume after this index; null: from now on. */
   readonly afterIndex: number | null
+  /** What is missed is read in turns with all other streams. */
+  readonly turns: ReadTurns
   readonly wants: (event: LedgerEvent) => boolean
 }
 
 export class EventStream extends Readable {
   readonly #options: EventStreamOptions
   readonly #unsubscribe: () => void
+  readonly #ended = new AbortController()
   #backlog: LedgerEvent[] = []
   #sent: number
   #replaying = false
@@ -76,6 +80,7 @@ export class EventStream extends Readable {
     this.#unsubscribe()
     this.#cancelKeepAlive?.()
     this.#backlog = []
+    this.#ended.abort()
     this.#onAsked?.()
   }
 
@@ -106,7 +111,7 @@ export class EventStream extends Readable {
     const { ledger } = this.#options
     this.#replaying = true
     try {
-      const oldest = await ledger.oldestIndex()
+      const oldest = await this.#read(() => ledger.oldestIndex())
       const newest = ledger.status().index
       if (this.#sent > newest || (this.#sent > 0 && this.#sent < oldest - 1)) {
         const was = this.#sent
@@ -131,7 +136,8 @@ export class EventStream extends Readable {
   async #replayPages(newest: number): Promise<void> {
     let after = this.#sent
     while (!this.#ending && after < newest) {
-      const page = await this.#options.ledger.read(after, pageSize)
+      const from = after
+      const page = await this.#read(() => this.#options.ledger.read(from, pageSize))
       for (const event of page) {
         after = event.index
         if (this.#ending || event.index > newest || !this.#options.wants(event)) continue
@@ -140,6 +146,10 @@ export class EventStream extends Readable {
       }
       if (page.length === 0) return
     }
+  }
+
+  #read<T>(read: () => Promise<T>): Promise<T> {
+    return this.#options.turns.take(read, this.#ended.signal)
   }
 
   /** Until the reader asks for more, or is gone. */

@@ -21,7 +21,7 @@ interface House extends AsyncDisposable {
   tell(...events: Partial<NewEvent>[]): Promise<void>
 }
 
-async function openHouse(): Promise<House> {
+async function openHouse(beforeRead = (): void | Promise<void> => {}): Promise<House> {
   const database = await openTestDatabase<LedgerTables>('embedded', { migrations })
   const bus = createEventBus()
   const ledger = createLedger<LedgerTables>({
@@ -35,7 +35,13 @@ async function openHouse(): Promise<House> {
   const clock = new ManualClock()
   const events = createEvents({
     bus,
-    ledger,
+    ledger: {
+      ...ledger,
+      async read(afterIndex, limit) {
+        await beforeRead()
+        return ledger.read(afterIndex, limit)
+      },
+    },
     clock,
     houseId: 'the-house',
     canonicalService: (name) => (name === 'zimmer-21' ? 'orders' : name),
@@ -247,6 +253,46 @@ test('events that come one by one do not pile up behind a reader that has stoppe
   )
   const seen = collect(stream)
   await until('all of them', () => seen.ids().length === 300)
+})
+
+test('streams that come back all at once read two at a time, and one that leaves gives its place up', async () => {
+  let reading = 0
+  let mostAtOnce = 0
+  const gate = Promise.withResolvers<void>()
+  await using house = await openHouse(async () => {
+    reading += 1
+    mostAtOnce = Math.max(mostAtOnce, reading)
+    await gate.promise
+    reading -= 1
+  })
+  await house.tell(...Array.from({ length: 300 }, () => ({})))
+  const streams = Array.from({ length: 50 }, () => house.events.open(operator, {}, '0'))
+  const seen = streams.map(collect)
+  await until('two read', () => reading === 2)
+  for (const leaving of streams.slice(0, 45)) leaving.destroy()
+  await until('45 have left', () => house.events.streams === 5)
+  // A write and what follows it go on while every reader waits.
+  await house.tell({ data: { id: 'meanwhile' } })
+  gate.resolve()
+  const all = Array.from({ length: 301 }, (_, i) => i + 1)
+  await until('those that stayed have everything', () =>
+    seen.slice(45).every(({ text, ids }) => text.includes('meanwhile') && ids().length === 301),
+  )
+  for (const { ids } of seen.slice(45)) assert.deepEqual(ids(), all)
+  assert.equal(mostAtOnce, 2)
+})
+
+test('readers that have stopped in the middle of what they missed hold up nobody', async () => {
+  await using house = await openHouse()
+  const data = { padding: 'x'.repeat(500) }
+  await house.tell(...Array.from({ length: 300 }, () => ({ data })))
+  const stopped = Array.from({ length: 3 }, () => house.events.open(operator, {}, '0'))
+  for (const stream of stopped) stream.read()
+  await until('each is full', () =>
+    stopped.every((stream) => stream.readableLength >= stream.readableHighWaterMark),
+  )
+  const seen = collect(house.events.open(operator, {}, '0'))
+  await until('another has everything', () => seen.ids().length === 300)
 })
 
 test('an idle stream says that it is still there', async () => {

@@ -8,10 +8,13 @@ import type { Caller, RequestContext } from '../../platform/http/caller.ts'
 import type { Ledger, LedgerEvent } from '../../platform/ledger/index.ts'
 import type { EventBus } from './bus.ts'
 import { EventStream } from './event-stream.ts'
+import { ReadTurns } from './read-turns.ts'
 
 /** Each holds a socket and up to 2,048 events; 1,000 are about a service with five instances, 200 times. */
 const streamsMax = 1_000
 const streamsPerCallerMax = 100
+/** One to be answered while the next is on its way; more would only make writes wait. */
+const readsAtOnceMax = 2
 
 export interface EventFilter {
   readonly type?: string | undefined
@@ -38,6 +41,7 @@ export interface EventsOptions {
 export function createEvents(options: EventsOptions): Events {
   const { bus, ledger, clock, houseId, canonicalService, dependenciesOf } = options
   const open = new Map<EventStream, string>()
+  const turns = new ReadTurns(readsAtOnceMax)
 
   function maySee(caller: Caller, event: LedgerEvent): boolean {
     if (caller.kind === 'operator') return true
@@ -78,6 +82,7 @@ export function createEvents(options: EventsOptions): Events {
         clock,
         houseId,
         afterIndex,
+        turns,
         wants: (event) =>
           (type === undefined ||
             (type.endsWith('.') ? event.type.startsWith(type) : event.type === type)) &&
