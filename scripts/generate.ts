@@ -4,6 +4,7 @@
  */
 import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import path from 'node:path'
+import { generateClientOperations } from './generate-client-operations.ts'
 import { generateConfiguration } from './generate-configuration.ts'
 import { generateErrors } from './generate-errors.ts'
 import { generateOpenApi } from './generate-openapi.ts'
@@ -23,6 +24,7 @@ export type Generator = {
 const generators: readonly Generator[] = [
   { name: 'configuration', generate: async () => [generateConfiguration()] },
   { name: 'error codes', generate: async () => [await generateErrors()] },
+  { name: 'client operations', generate: async () => [await generateClientOperations()] },
   { name: 'OpenAPI', generate: async () => [await generateOpenApi()] },
 ]
 

@@ -66,7 +66,8 @@ export function defineOperation<const O extends Operation>(operation: O): O {
   return operation
 }
 
-type StaticOf<S> = S extends TSchema ? Static<S> : undefined
+/** The type that a schema stands for. */
+export type StaticOf<S> = S extends TSchema ? Static<S> : undefined
 export type ParamsOf<O extends Operation> = StaticOf<O['params']>
 export type QueryOf<O extends Operation> = StaticOf<O['query']>
 export type BodyOf<O extends Operation> = StaticOf<O['body']>
