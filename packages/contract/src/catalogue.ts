@@ -29,6 +29,7 @@ export const catalogue: readonly Operation[] = [
   health.getHouseHealth,
   health.getServicesHealth,
   health.getServiceHealth,
+  health.getInstanceChecks,
   health.getSystemHealth,
   registration.updateInstance,
   services.updateService,

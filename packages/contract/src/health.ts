@@ -2,7 +2,13 @@
 import { Type } from 'typebox'
 import { defineOperation, Page, pageOf, viewHeaders } from './operation.ts'
 import { ServiceName, Timestamp, Uuid } from './names.ts'
-import { instanceStates, serviceHealths } from './instance-shapes.ts'
+import {
+  HealthInterval,
+  checksKeptMax,
+  healthIntervalSecondsDefault,
+  instanceStates,
+  serviceHealths,
+} from './instance-shapes.ts'
 import { example } from './example-values.ts'
 
 const Readiness = Type.Object(
@@ -60,6 +66,17 @@ export const getHealth = defineOperation({
   example: { as: 'nobody', status: 200, answer: { status: 'ready', writes: 'available' } },
 })
 
+const monitorFields = {
+  instances: Type.Integer({ description: 'Instances that are watched.' }),
+  checksPerSecond: Type.Number({ description: 'Over the last minute.' }),
+  lateP99Ms: Type.Number({
+    description:
+      'Of the last 2,048 checks: how long after its due time a check began. Above 1000 the house has more to check than it manages.',
+  }),
+}
+
+const monitorExample = { instances: 1, checksPerSecond: 0.1, lateP99Ms: 1.5 }
+
 const Counts = Type.Object({
   healthy: Type.Integer(),
   degraded: Type.Integer(),
@@ -81,6 +98,7 @@ export const getHouseHealth = defineOperation({
       schema: Type.Object({
         status: Type.Enum([...serviceHealths]),
         services: Counts,
+        monitor: Type.Object(monitorFields),
         writes: Type.Enum(['available', 'unavailable']),
         index: Type.Integer(),
         ageMs: Type.Integer(),
@@ -94,6 +112,7 @@ export const getHouseHealth = defineOperation({
     answer: {
       status: 'healthy',
       services: { healthy: 1, degraded: 0, offline: 0, unknown: 0 },
+      monitor: monitorExample,
       writes: 'available',
       index: 5,
       ageMs: 0,
@@ -101,10 +120,21 @@ export const getHouseHealth = defineOperation({
   },
 })
 
+const Uptime = Type.Union([Type.Number({ minimum: 0, maximum: 1 }), Type.Null()], {
+  description:
+    'Share of the observed time of the last 24 hours in which its checks passed; null: not observed.',
+})
+
+const LastFailure = Type.Union(
+  [Type.Object({ reason: Type.String(), at: Timestamp }), Type.Null()],
+  { description: 'The last check that failed.' },
+)
+
 const ServiceHealthReport = Type.Object(
   {
     service: ServiceName,
     health: Type.Enum([...serviceHealths]),
+    healthIntervalSeconds: HealthInterval,
     instances: Type.Array(
       Type.Object({
         id: Uuid,
@@ -113,8 +143,10 @@ const ServiceHealthReport = Type.Object(
         state: Type.Enum([...instanceStates]),
         reason: Type.Union([Type.String(), Type.Null()]),
         stateChangedAt: Timestamp,
-        latencyMs: Type.Union([Type.Number(), Type.Null()], { description: 'Of the last probe.' }),
+        latencyMs: Type.Union([Type.Number(), Type.Null()], { description: 'Of the last check.' }),
         checkedAt: Type.Union([Timestamp, Type.Null()]),
+        lastFailure: LastFailure,
+        uptime24h: Uptime,
       }),
     ),
   },
@@ -124,6 +156,7 @@ const ServiceHealthReport = Type.Object(
 const reportExample = {
   service: 'orders',
   health: 'healthy',
+  healthIntervalSeconds: healthIntervalSecondsDefault,
   instances: [
     {
       id: example.instanceId,
@@ -134,6 +167,8 @@ const reportExample = {
       stateChangedAt: example.time,
       latencyMs: 1.2,
       checkedAt: example.time,
+      lastFailure: null,
+      uptime24h: 1,
     },
   ],
 }
@@ -174,6 +209,63 @@ export const getServiceHealth = defineOperation({
   example: { params: { name: 'orders' }, status: 200, answer: reportExample },
 })
 
+export const getInstanceChecks = defineOperation({
+  id: 'getInstanceChecks',
+  method: 'GET',
+  path: '/api/services/{name}/instances/{id}/checks',
+  tag: 'Health',
+  summary: 'The last checks of an instance',
+  description: `At most ${checksKeptMax}, and fewer in a house of more than 10,000 instances. From memory: also while the database is away. A restart keeps them but for the last minute.`,
+  effect: 'read',
+  permission: 'services.read',
+  params: Type.Object({ name: ServiceName, id: Uuid }),
+  answers: {
+    200: {
+      description: 'The newest first.',
+      schema: Type.Object({
+        service: ServiceName,
+        instanceId: Uuid,
+        state: Type.Enum([...instanceStates]),
+        reason: Type.Union([Type.String(), Type.Null()]),
+        healthIntervalSeconds: HealthInterval,
+        uptime24h: Uptime,
+        observedSeconds: Type.Integer({
+          description: 'Of the last 24 hours; without the times in which nobody looked.',
+        }),
+        lastFailure: LastFailure,
+        checks: Type.Array(
+          Type.Object({
+            at: Timestamp,
+            ok: Type.Boolean(),
+            latencyMs: Type.Number(),
+            reason: Type.Union([Type.String(), Type.Null()], {
+              description: 'Why it failed, or why it passed as degraded.',
+            }),
+          }),
+          { maxItems: checksKeptMax },
+        ),
+      }),
+      headers: viewHeaders,
+    },
+  },
+  errors: ['service_not_found', 'instance_not_found'],
+  example: {
+    params: { name: 'orders', id: example.instanceId },
+    status: 200,
+    answer: {
+      service: 'orders',
+      instanceId: example.instanceId,
+      state: 'healthy',
+      reason: null,
+      healthIntervalSeconds: healthIntervalSecondsDefault,
+      uptime24h: 1,
+      observedSeconds: 12,
+      lastFailure: null,
+      checks: [{ at: example.time, ok: true, latencyMs: 1.2, reason: null }],
+    },
+  },
+})
+
 export const getSystemHealth = defineOperation({
   id: 'getSystemHealth',
   method: 'GET',
@@ -207,6 +299,22 @@ export const getSystemHealth = defineOperation({
           services: Type.Integer(),
           instances: Type.Integer(),
         }),
+        monitor: Type.Object({
+          ...monitorFields,
+          underWay: Type.Integer({ description: 'Checks that wait for an answer; 64 at most.' }),
+          overdue: Type.Integer({ description: 'Checks that are due and wait for a place.' }),
+          unjudged: Type.Integer({
+            description:
+              'Checks since the start that said nothing, because this process itself stood still or had no port or file left; they count for nobody.',
+          }),
+          resultsUnwritten: Type.Integer({
+            description: 'Results that are in memory only; a minute’s worth is normal.',
+          }),
+          resultsDropped: Type.Integer({
+            description:
+              'Results since the start that made room for newer ones before they could be written.',
+          }),
+        }),
         streams: Type.Integer(),
         integrityFailures: Type.Integer({
           description:
@@ -227,6 +335,14 @@ export const getSystemHealth = defineOperation({
       database: { kind: 'embedded', available: true, error: null },
       ledger: { index: 5, queued: 0, flushP99Ms: 1.8 },
       view: { index: 5, ageMs: 0, services: 1, instances: 1 },
+      monitor: {
+        ...monitorExample,
+        underWay: 0,
+        overdue: 0,
+        unjudged: 0,
+        resultsUnwritten: 1,
+        resultsDropped: 0,
+      },
       streams: 0,
       integrityFailures: 0,
     },

@@ -12,6 +12,10 @@ export const configMaxBytes = 64 * 1024
 export const servicesMax = 2_000
 export const instancesPerServiceMax = 10_000
 export const instancesMax = 100_000
+/** How often each instance of a service is checked, unless the service says otherwise. */
+export const healthIntervalSecondsDefault = 30
+/** Of each instance; more of them are kept by whatever reads them. */
+export const checksKeptMax = 100
 /** An offline instance that has not been heard of for this long is forgotten. */
 export const offlinePurgeHours = 24
 
@@ -36,6 +40,11 @@ export const Weight = Type.Integer({
   minimum: 0,
   maximum: 1000,
   description: '0 takes no traffic; 100 is normal.',
+})
+export const HealthInterval = Type.Integer({
+  minimum: 5,
+  maximum: 3600,
+  description: 'Seconds between two checks of each instance, while nothing is wrong with it.',
 })
 export const Scheme = Type.Enum(['http', 'https', 'tcp'])
 /** An IP literal, or a host name that an operator vouches for. */

@@ -14,6 +14,7 @@ import {
   Address,
   Config,
   Endpoints,
+  HealthInterval,
   Instance,
   Metadata,
   Port,
@@ -44,6 +45,7 @@ export const Registration = Type.Object(
           'A path that answers 2xx while it works. Absent: a TCP connection is the check.',
       }),
     ),
+    healthIntervalSeconds: Type.Optional(HealthInterval),
     credentialsNeeded: Type.Optional(
       Type.Array(CredentialName, {
         maxItems: 64,

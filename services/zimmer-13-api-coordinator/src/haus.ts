@@ -208,6 +208,8 @@ export function createHaus(config: Config, options: HausOptions): Haus {
       integrityFailures: () =>
         identity.status().integrityFailures + credentials.status().integrityFailures,
       house: () => registryView.snapshot(),
+      instanceState: registry.stateOf,
+      monitor: registry.monitorReport,
     }
     healthRoutes(routes, registry, readings)
     prometheusRoutes(routes, metrics, readings)

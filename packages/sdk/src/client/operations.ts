@@ -11,6 +11,7 @@ import type {
   getDocs,
   getHealth,
   getHouseHealth,
+  getInstanceChecks,
   getJwks,
   getLive,
   getMetrics,
@@ -60,6 +61,7 @@ export interface Operations {
   readonly getDocs: typeof getDocs
   readonly getHealth: typeof getHealth
   readonly getHouseHealth: typeof getHouseHealth
+  readonly getInstanceChecks: typeof getInstanceChecks
   readonly getJwks: typeof getJwks
   readonly getLive: typeof getLive
   readonly getMetrics: typeof getMetrics
@@ -146,6 +148,12 @@ export const operations: Readonly<Record<OperationId, OperationShape>> = {
   getServiceHealth: {
     method: 'GET',
     path: '/api/services/{name}/health',
+    statuses: [200],
+    public: false,
+  },
+  getInstanceChecks: {
+    method: 'GET',
+    path: '/api/services/{name}/instances/{id}/checks',
     statuses: [200],
     public: false,
   },

@@ -1,7 +1,9 @@
 /** One ordered, append-only list. Forward only: an old binary refuses a newer database instead of going back. */
 import type { Migration } from 'kysely/migration'
 import * as foundation from './0001-foundation.ts'
+import * as checkHistory from './0002-check-history.ts'
 
 export const migrations: Record<string, Migration> = {
   '0001-foundation': foundation,
+  '0002-check-history': checkHistory,
 }

@@ -1,6 +1,6 @@
 /** What is due when: a binary heap, so that ten thousand appointments cost one timer. */
 
-interface Appointment {
+export interface Appointment {
   readonly id: string
   readonly dueMs: number
 }
@@ -31,14 +31,21 @@ export class DueQueue {
     return this.#heap[0]?.dueMs ?? null
   }
 
+  /** How many wait longer than that; reads them all, so it is for people who ask. */
+  countDue(nowMs: number): number {
+    let count = 0
+    for (const dueMs of this.#dueMs.values()) if (dueMs < nowMs) count += 1
+    return count
+  }
+
   /** The most overdue one, taken out; null when none is due yet. */
-  take(nowMs: number): string | null {
+  take(nowMs: number): Appointment | null {
     this.#dropStale()
     const first = this.#heap[0]
     if (!first || first.dueMs > nowMs) return null
     this.#pop()
     this.#dueMs.delete(first.id)
-    return first.id
+    return first
   }
 
   #dropStale(): void {

@@ -4,6 +4,7 @@ import fc from 'fast-check'
 import { ManualClock } from '../../testing/manual-clock.ts'
 import { DueQueue } from './due-queue.ts'
 import { createMonitor, type Watched } from './monitor.ts'
+import type { Lane } from './places.ts'
 import type { Finding, Prober } from './probe.ts'
 
 test('the queue gives out what is due, in order, and only the newest appointment of each', () => {
@@ -28,8 +29,9 @@ test('the queue gives out what is due, in order, and only the newest appointment
           const taken = queue.take(dueMs)
           assert.equal(taken !== null, earliest <= dueMs)
           if (taken !== null) {
-            assert.equal(model.get(taken), earliest)
-            model.delete(taken)
+            assert.equal(taken.dueMs, earliest)
+            assert.equal(model.get(taken.id), earliest)
+            model.delete(taken.id)
           }
         }
         assert.equal(queue.size, model.size)
@@ -42,33 +44,42 @@ test('the queue gives out what is due, in order, and only the newest appointment
 /** Stands where the network would: what each probe finds is the test's to say. */
 function openMonitor() {
   const clock = new ManualClock()
-  const probed: { id: string; atMs: number }[] = []
+  const probed: { id: string; atMs: number; lane: Lane }[] = []
   const findings = new Map<number, Finding['kind']>()
+  const hanging = new Set<number>()
   const beliefs: string[] = []
+  const checked: string[] = []
   let places = Number.POSITIVE_INFINITY
   const prober: Prober = {
-    probe({ port }, urgent) {
-      if (places <= 0 && urgent !== true) return null
+    probe({ port }, lane = 'newcomer') {
+      if (places <= 0 && lane !== 'urgent') return null
       places -= 1
-      probed.push({ id: String(port), atMs: clock.monotonicMs() })
+      probed.push({ id: String(port), atMs: clock.monotonicMs(), lane })
       const kind = findings.get(port) ?? 'passed'
       const reason = kind === 'passed' ? null : kind
-      return Promise.resolve({ kind, reason, mend: null, latencyMs: 1 })
+      if (!hanging.has(port)) return Promise.resolve({ kind, reason, mend: null, latencyMs: 1 })
+      return new Promise((resolve) => {
+        clock.after(5_000, () =>
+          resolve({ kind: 'timeout', reason: 'no answer', mend: null, latencyMs: 5_000 }),
+        )
+      })
     },
-    retryAfterMs: 10,
+    retryAfterMs: () => 10,
+    underWay: 0,
     stop() {},
   }
   const monitor = createMonitor({
     clock,
     prober,
-    unit: () => 0,
     onBelief: (id, { state }) => beliefs.push(`${id} ${state}`),
+    onChecked: (id, { kind }) => checked.push(`${id} ${kind}`),
   })
   monitor.start()
   const watched = (port: number, more: Partial<Watched> = {}): Watched => ({
     id: String(port),
     incarnation: 1,
     leased: true,
+    intervalMs: 30_000,
     paused: false,
     address: '10.0.0.1',
     port,
@@ -95,7 +106,9 @@ function openMonitor() {
     monitor,
     probed,
     findings,
+    hanging,
     beliefs,
+    checked,
     watch,
     pass,
     limitPlaces: (count: number) => (places = count),
@@ -105,8 +118,6 @@ function openMonitor() {
 test('a suspect is probed at 0, 200 and 600 ms and is offline with the third', async () => {
   const { monitor, watch, pass, probed, findings, beliefs, clock } = openMonitor()
   watch(1, 'healthy')
-  await pass(1_000)
-  assert.equal(probed.length, 0, 'a living lease vouches for it')
   findings.set(1, 'refused')
   const startMs = clock.monotonicMs()
   monitor.report('1', 1, { kind: 'doubted', reason: 'connection refused' })
@@ -133,11 +144,17 @@ test('what is offline is probed after 1 s, 3 s and then every 30 s, and two succ
   assert.deepEqual(beliefs, ['1 offline', '1 healthy'])
 })
 
-test('what no lease vouches for is probed every 30 s, at times that spread over the round', async () => {
+test('each is checked once a round, leased or not, at times that spread over the round', async () => {
   const { watch, pass, probed } = openMonitor()
-  for (let port = 1; port <= 100; port++) watch(port, 'healthy', { leased: false })
+  for (let port = 1; port <= 100; port++) watch(port, 'healthy', { leased: port % 2 === 0 })
   await pass(60_000, 100)
-  assert(probed.length >= 190 && probed.length <= 210, `${probed.length}`)
+  assert.equal(probed.length, 200)
+  for (let port = 1; port <= 100; port++) {
+    const [first, second] = probed.filter(({ id }) => id === String(port))
+    assert(first && second)
+    const gapMs = second.atMs - first.atMs
+    assert(gapMs >= 29_900 && gapMs <= 30_100, `${gapMs}`)
+  }
   const busiest = Math.max(
     ...Array.from(
       { length: 60 },
@@ -148,19 +165,15 @@ test('what no lease vouches for is probed every 30 s, at times that spread over 
   assert(busiest < 20, `${busiest} in one second`)
 })
 
-test('an expired lease makes the probe decide: passing keeps the instance, and it is watched from then on', async () => {
-  const { monitor, watch, pass, probed, beliefs } = openMonitor()
+test('an expired lease makes the probe decide: passing keeps the instance', async () => {
+  const { monitor, watch, pass, beliefs } = openMonitor()
   watch(1, 'healthy')
   monitor.leaseLives('1', false)
   await pass(1_000)
   assert.deepEqual(beliefs, ['1 suspect', '1 healthy'])
-  const before = probed.length
-  await pass(65_000, 100)
-  assert(probed.length - before >= 2)
   monitor.leaseLives('1', true)
-  const renewed = probed.length
   await pass(65_000, 100)
-  assert.equal(probed.length, renewed)
+  assert.deepEqual(beliefs, ['1 suspect', '1 healthy'])
 })
 
 test('an instance in maintenance is not probed, and evidence about it is nobody’s', async () => {
@@ -239,6 +252,83 @@ test('a suspect does not stand in line behind those that have just come', async 
   monitor.report('1', 1, { kind: 'doubted', reason: 'connection refused' })
   await pass(900)
   assert.deepEqual(beliefs, ['1 suspect', '1 offline'])
+})
+
+test('a timeout is rechecked after 1 s and 3 s, and the third puts it offline', async () => {
+  const { watch, pass, probed, beliefs, hanging } = openMonitor()
+  hanging.add(1)
+  watch(1, 'healthy', { intervalMs: 5_000 })
+  await pass(30_000, 100)
+  assert.deepEqual(beliefs, ['1 offline'])
+  const [first, second, third] = probed.map(({ atMs }) => atMs)
+  assert(first !== undefined && second !== undefined && third !== undefined)
+  // From the answer on, so that one that hangs is never probed twice at once.
+  assert(second - first >= 6_000 && second - first <= 6_200, `${second - first}`)
+  assert(third - second >= 8_000 && third - second <= 8_200, `${third - second}`)
+  assert.deepEqual(
+    probed.slice(0, 3).map(({ lane }) => lane),
+    ['routine', 'slow', 'slow'],
+    'who hung once waits where it makes nobody else wait',
+  )
+})
+
+test('one that flaps is suspect and healthy in turns, and never offline', async () => {
+  const { monitor, watch, pass, beliefs } = openMonitor()
+  watch(1, 'healthy')
+  for (let turn = 0; turn < 5; turn++) {
+    monitor.report('1', 1, { kind: 'refused', reason: 'connection refused' })
+    await pass(1_000)
+  }
+  assert.deepEqual(beliefs, Array.from({ length: 5 }, () => ['1 suspect', '1 healthy']).flat())
+})
+
+test('a look that says nothing of the instance changes nothing, is not kept, and is repeated soon', async () => {
+  const { watch, pass, probed, findings, beliefs, checked, monitor } = openMonitor()
+  findings.set(1, 'unjudged')
+  watch(1, 'healthy')
+  await pass(60_000, 100)
+  assert(probed.length >= 20, `${probed.length}`)
+  assert.deepEqual([beliefs, checked], [[], []])
+  assert.equal(monitor.belief('1')?.state, 'healthy')
+  assert(monitor.statistics.outcomes.unjudged >= 20)
+  findings.set(1, 'passed')
+  await pass(2_000)
+  assert.deepEqual(checked, ['1 passed'])
+})
+
+test('a new interval counts at once, and a change of anything else moves no look', async () => {
+  const { watch, pass, probed } = openMonitor()
+  watch(1, 'healthy')
+  await pass(30_000, 100)
+  const first = probed[0]?.atMs ?? 0
+  for (let change = 0; change < 290; change++) {
+    watch(1, 'healthy', { healthEndpoint: `/up?${change}` })
+    await pass(100, 100)
+  }
+  await pass(2_000, 100)
+  assert.deepEqual(
+    probed.map(({ atMs }) => Math.round((atMs - first) / 1_000)),
+    [0, 30],
+  )
+  watch(1, 'healthy', { intervalMs: 5_000 })
+  const before = probed.length
+  await pass(60_000, 100)
+  assert.equal(probed.length - before, 12)
+})
+
+test('how late a check began is known, also when it waited for a place', async () => {
+  const { watch, pass, monitor, limitPlaces } = openMonitor()
+  watch(1, 'healthy')
+  limitPlaces(0)
+  await pass(60_000, 100)
+  assert.equal(monitor.overdue(), 1)
+  limitPlaces(1)
+  await pass(100)
+  assert.equal(monitor.overdue(), 0)
+  assert(monitor.statistics.lateP99Ms() >= 30_000)
+  assert(Math.abs(monitor.demandPerSecond - 1 / 30) < 1e-9)
+  monitor.forget('1')
+  assert.equal(monitor.demandPerSecond, 0)
 })
 
 test('a stopped monitor leaves no timer and changes its mind no more', async () => {

@@ -2,14 +2,18 @@
  * Watches instances: collects evidence, keeps what is believed of each, and says when that
  * changes. What it believes counts at once, before anybody has written it down.
  *
- * Now it probes whatever is not known to work, and what has no live lease to vouch for it;
- * `roundMs` is the one place that decides who is looked at regularly. It writes nothing and
- * knows no database: who creates it is told of every change.
+ * Every instance is checked each `intervalMs`, whether it has a lease or not, at a time of its own
+ * in the round: the hash of its id. In doubt it is looked at sooner. What is due is looked at in
+ * the order in which it was due, lane by lane, so that what hangs or has only just come does not
+ * make the rest late. It writes nothing and knows no database: who creates it is told of every
+ * result and of every change.
  */
 import { createHash } from 'node:crypto'
 import type { Cancel, Clock } from '../../platform/clock/clock.ts'
-import { DueQueue } from './due-queue.ts'
+import { DueQueue, type Appointment } from './due-queue.ts'
+import { lanes, type Lane } from './places.ts'
 import type { Finding, Prober, Target } from './probe.ts'
+import { createCheckStatistics, type CheckStatistics } from './statistics.ts'
 import {
   recheckAfterMs,
   standingAt,
@@ -23,6 +27,8 @@ export interface Watched extends Target {
   readonly id: string
   readonly incarnation: number
   readonly leased: boolean
+  /** Between two checks, while nothing is wrong. */
+  readonly intervalMs: number
   /** In maintenance: not probed, and evidence is not collected. */
   readonly paused: boolean
 }
@@ -57,6 +63,11 @@ export interface Monitor {
   belief(id: string): Belief | undefined
   observation(id: string): Observation | undefined
   readonly watching: number
+  /** Regular checks that are due per second, on the average. */
+  readonly demandPerSecond: number
+  /** Due, and not begun for want of a place. */
+  overdue(): number
+  readonly statistics: CheckStatistics
   start(): void
   stop(): void
 }
@@ -64,17 +75,19 @@ export interface Monitor {
 interface MonitorOptions {
   readonly clock: Clock
   readonly prober: Prober
-  /** Random share of a delay, [0, 1). */
-  readonly unit: () => number
   /** What is believed of an instance differs from what was believed before. */
   readonly onBelief: (id: string, belief: Belief) => void
+  /** Somebody has looked, and it says something of the instance. */
+  readonly onChecked?: (id: string, finding: Finding, intervalMs: number) => void
 }
 
-/** How often what cannot vouch for itself is looked at. */
-const roundIntervalMs = 30_000
 /** The first look by the monitor itself; a registration has usually looked already. */
 const firstLookMs = 1_000
 const lookAgainAfterMs = 1_000
+/** After a look that said nothing of the instance. */
+const unjudgedAgainMs = 1_000
+/** Who took so long will probably take so long again. */
+const slowMs = 1_000
 
 interface Patient {
   watched: Watched
@@ -85,22 +98,35 @@ interface Patient {
   leaseLives: boolean
   looking: boolean
   lookedAtMs: number
+  /** When the last look was over. */
+  answeredAtMs: number
+  /** [0, 1): its place in every round. */
+  readonly phase: number
+  /** When the regular look is due; in the past: that one is done. */
+  roundAtMs: number
+  slow: boolean
   observation: Observation | undefined
 }
 
 export function createMonitor(options: MonitorOptions): Monitor {
-  const { clock, prober, unit, onBelief } = options
+  const { clock, prober, onBelief, onChecked = () => {} } = options
   const patients = new Map<string, Patient>()
-  const due = new DueQueue()
-  /** What may just have died does not stand in line behind thousands that have just come. */
-  const urgent = new DueQueue()
+  const queues: Readonly<Record<Lane, DueQueue>> = {
+    urgent: new DueQueue(),
+    routine: new DueQueue(),
+    slow: new DueQueue(),
+    newcomer: new DueQueue(),
+  }
+  const statistics = createCheckStatistics(clock)
   let running = false
+  let demandPerSecond = 0
   let cancelTimer: Cancel | undefined
   let timerMs = Number.POSITIVE_INFINITY
 
   function arm(): void {
     if (!running) return
-    const nextMs = Math.min(urgent.nextMs() ?? Infinity, due.nextMs() ?? Infinity)
+    let nextMs = Number.POSITIVE_INFINITY
+    for (const lane of lanes) nextMs = Math.min(nextMs, queues[lane].nextMs() ?? Infinity)
     if (nextMs < timerMs) armAt(nextMs)
   }
 
@@ -114,45 +140,63 @@ export function createMonitor(options: MonitorOptions): Monitor {
     timerMs = Number.POSITIVE_INFINITY
     cancelTimer = undefined
     const nowMs = clock.monotonicMs()
-    const urgentDone = lookAll(urgent, nowMs)
-    const dueDone = lookAll(due, nowMs)
-    if (urgentDone && dueDone) arm()
-    else armAt(nowMs + prober.retryAfterMs)
+    let nextMs = Number.POSITIVE_INFINITY
+    for (const lane of lanes) {
+      const laneNextMs = lookAll(lane, nowMs)
+        ? (queues[lane].nextMs() ?? Infinity)
+        : nowMs + prober.retryAfterMs(lane)
+      nextMs = Math.min(nextMs, laneNextMs)
+    }
+    if (nextMs < timerMs) armAt(nextMs)
   }
 
   /** False when places ran out before everything that is due was looked at. */
-  function lookAll(queue: DueQueue, nowMs: number): boolean {
-    for (let id = queue.take(nowMs); id !== null; id = queue.take(nowMs)) {
-      const patient = patients.get(id)
+  function lookAll(lane: Lane, nowMs: number): boolean {
+    const queue = queues[lane]
+    for (let due = queue.take(nowMs); due; due = queue.take(nowMs)) {
+      const patient = patients.get(due.id)
       if (!patient || patient.looking || patient.watched.paused) continue
-      if (!look(id, patient, queue === urgent)) {
-        queue.set(id, nowMs)
+      if (!look(due, patient, lane)) {
+        queue.set(due.id, due.dueMs)
         return false
       }
     }
     return true
   }
 
-  function look(id: string, patient: Patient, isUrgent: boolean): boolean {
+  function look({ id, dueMs }: Appointment, patient: Patient, lane: Lane): boolean {
     const { watched } = patient
-    const probing = prober.probe(watched, isUrgent)
+    const probing = prober.probe(watched, lane)
     if (!probing) return false
+    const nowMs = clock.monotonicMs()
     patient.looking = true
-    patient.lookedAtMs = clock.monotonicMs()
+    patient.lookedAtMs = nowMs
+    // Newcomers wait for their turn by design; everybody else has a time that was promised.
+    const lateMs = lane === 'newcomer' ? null : nowMs - dueMs
     void probing.then((finding) => {
       patient.looking = false
+      patient.answeredAtMs = clock.monotonicMs()
       if (!running || patients.get(id) !== patient) return
       // It may have started anew meanwhile; this was about the start before.
-      if (patient.watched.incarnation === watched.incarnation) receive(id, patient, finding)
+      if (patient.watched.incarnation === watched.incarnation) receive(id, patient, finding, lateMs)
       else plan(id, patient)
     })
     return true
   }
 
-  function receive(id: string, patient: Patient, finding: Finding): void {
+  function receive(id: string, patient: Patient, finding: Finding, lateMs: number | null): void {
+    statistics.add(finding, lateMs)
+    if (patient.watched.paused) return
     const { latencyMs, mend } = finding
+    patient.slow = latencyMs >= slowMs
+    const evidence = evidenceOf(finding)
+    if (!evidence) {
+      plan(id, patient, unjudgedAgainMs)
+      return
+    }
     patient.observation = { latencyMs, mend, checkedAt: clock.now().toISOString() }
-    take(id, patient, evidenceOf(finding))
+    onChecked(id, finding, patient.watched.intervalMs)
+    take(id, patient, evidence)
   }
 
   function take(id: string, patient: Patient, evidence: Evidence): void {
@@ -167,33 +211,37 @@ export function createMonitor(options: MonitorOptions): Monitor {
     onBelief(id, beliefOf(patient))
   }
 
-  function plan(id: string, patient: Patient): void {
+  function plan(id: string, patient: Patient, againMs?: number): void {
     cancelLook(id)
     if (patient.watched.paused || patient.looking) return
-    const nowMs = clock.monotonicMs()
-    const recheckMs = recheckAfterMs(patient.standing)
-    const everyMs = roundMs(patient)
-    if (recheckMs !== null) queueFor(patient).set(id, nowMs + recheckMs)
-    else if (everyMs !== null) due.set(id, nextRoundMs(id, nowMs, everyMs))
+    const recheckMs = againMs ?? recheckAfterMs(patient.standing)
+    if (recheckMs !== null) planLook(id, patient, clock.monotonicMs() + recheckMs)
+    else queues[patient.slow ? 'slow' : 'routine'].set(id, nextRoundMs(patient))
+    arm()
+  }
+
+  function planLook(id: string, patient: Patient, atMs: number): void {
+    cancelLook(id)
+    queues[laneOf(patient)].set(id, atMs)
     arm()
   }
 
   function cancelLook(id: string): void {
-    due.delete(id)
-    urgent.delete(id)
+    for (const lane of lanes) queues[lane].delete(id)
   }
 
-  /** In doubt while it is in service: the answer decides who gets traffic. */
-  function queueFor({ standing }: Patient): DueQueue {
-    const { state } = standing
-    return state === 'suspect' || state === 'healthy' || state === 'degraded' ? urgent : due
-  }
-
-  /** Hashed, so that a house of thousands is not probed in one beat; jittered against other rhythms. */
-  function nextRoundMs(id: string, nowMs: number, everyMs: number): number {
-    const phaseMs = phaseOf(id) * everyMs
-    const rounds = Math.floor((nowMs - phaseMs) / everyMs) + 1
-    return rounds * everyMs + phaseMs + unit() * everyMs * 0.05
+  /**
+   * Its place in the round is its own, so that a house of thousands is not probed in one beat. A
+   * look that is due and has not begun stays due, whatever changes meanwhile; one that came due
+   * while another look was under way is done with it.
+   */
+  function nextRoundMs(patient: Patient): number {
+    const { intervalMs } = patient.watched
+    if (patient.roundAtMs > patient.answeredAtMs) return patient.roundAtMs
+    const phaseMs = patient.phase * intervalMs
+    const rounds = Math.floor((clock.monotonicMs() - phaseMs) / intervalMs) + 1
+    patient.roundAtMs = rounds * intervalMs + phaseMs
+    return patient.roundAtMs
   }
 
   return {
@@ -209,22 +257,29 @@ export function createMonitor(options: MonitorOptions): Monitor {
           leaseLives: watched.leased,
           looking: false,
           lookedAtMs: Number.NEGATIVE_INFINITY,
+          answeredAtMs: Number.NEGATIVE_INFINITY,
+          phase: phaseOf(id),
+          roundAtMs: Number.NEGATIVE_INFINITY,
+          slow: false,
           observation: undefined,
         }
         patients.set(id, patient)
+        demandPerSecond += 1_000 / watched.intervalMs
         plan(id, patient)
-        if (recorded === 'pending') {
-          due.set(id, clock.monotonicMs() + firstLookMs)
-          arm()
-        }
+        if (recorded === 'pending') planLook(id, patient, clock.monotonicMs() + firstLookMs)
         return
       }
       const restarted = known.watched.incarnation !== watched.incarnation
       const resumed = known.watched.paused && !watched.paused
+      if (known.watched.intervalMs !== watched.intervalMs) {
+        known.roundAtMs = Number.NEGATIVE_INFINITY
+        demandPerSecond += 1_000 / watched.intervalMs - 1_000 / known.watched.intervalMs
+      }
       known.watched = watched
       if (restarted) {
         known.leaseLives = watched.leased
         known.observation = undefined
+        known.slow = false
       }
       if (restarted || resumed || !known.unrecorded) {
         if (restarted || resumed || known.standing.state !== recorded) {
@@ -236,15 +291,19 @@ export function createMonitor(options: MonitorOptions): Monitor {
         known.unrecorded = false
       }
       plan(id, known)
-      if (restarted && !known.looking) {
-        due.set(id, clock.monotonicMs() + firstLookMs)
-        arm()
+      if (restarted && !known.looking && !watched.paused) {
+        planLook(id, known, clock.monotonicMs() + firstLookMs)
       }
     },
 
     forget(id) {
+      const patient = patients.get(id)
+      if (!patient) return
       patients.delete(id)
       cancelLook(id)
+      // Sums of fractions drift; nothing is exactly nothing.
+      demandPerSecond =
+        patients.size === 0 ? 0 : demandPerSecond - 1_000 / patient.watched.intervalMs
     },
 
     report(id, incarnation, evidence) {
@@ -254,7 +313,7 @@ export function createMonitor(options: MonitorOptions): Monitor {
 
     reportFinding(id, incarnation, finding) {
       const patient = patients.get(id)
-      if (patient?.watched.incarnation === incarnation) receive(id, patient, finding)
+      if (patient?.watched.incarnation === incarnation) receive(id, patient, finding, null)
     },
 
     leaseLives(id, lives) {
@@ -273,9 +332,7 @@ export function createMonitor(options: MonitorOptions): Monitor {
       const nowMs = clock.monotonicMs()
       // Whoever asks, asks with every heartbeat; a client must not set the pace of our probes.
       if (nowMs - patient.lookedAtMs < lookAgainAfterMs) return
-      cancelLook(id)
-      queueFor(patient).set(id, nowMs)
-      arm()
+      planLook(id, patient, nowMs)
     },
 
     belief(id) {
@@ -288,6 +345,17 @@ export function createMonitor(options: MonitorOptions): Monitor {
     get watching() {
       return patients.size
     },
+
+    get demandPerSecond() {
+      return demandPerSecond
+    },
+
+    overdue() {
+      const nowMs = clock.monotonicMs()
+      return lanes.reduce((sum, lane) => sum + queues[lane].countDue(nowMs), 0)
+    },
+
+    statistics,
 
     start() {
       running = true
@@ -303,11 +371,19 @@ export function createMonitor(options: MonitorOptions): Monitor {
   }
 }
 
-/** How often an instance is looked at while nothing is wrong with it; null: its lease vouches for it. */
-function roundMs({ watched, leaseLives, standing }: Patient): number | null {
-  const vouched = watched.leased && leaseLives
-  const works = standing.state === 'healthy' || standing.state === 'degraded'
-  return vouched && works ? null : roundIntervalMs
+/** Where a look that is not the regular one stands in line. */
+function laneOf({ standing, slow }: Patient): Lane {
+  switch (standing.state) {
+    case 'pending':
+    case 'unknown':
+      return 'newcomer'
+    case 'suspect':
+    case 'healthy':
+    case 'degraded':
+      return slow ? 'slow' : 'urgent'
+    case 'offline':
+      return slow ? 'slow' : 'routine'
+  }
 }
 
 function beliefOf({ watched, standing, since }: Patient): Belief {
@@ -315,14 +391,19 @@ function beliefOf({ watched, standing, since }: Patient): Belief {
   return { incarnation: watched.incarnation, state, reason, since }
 }
 
-function evidenceOf({ kind, reason }: Finding): Evidence {
+/** Null: it says nothing of the instance. */
+function evidenceOf({ kind, reason }: Finding): Evidence | null {
   switch (kind) {
     case 'passed':
     case 'ailing':
       return { kind: 'passed', ailing: kind === 'ailing', reason }
     case 'refused':
-    case 'failed':
       return { kind, reason: reason ?? kind }
+    case 'timeout':
+    case 'failed':
+      return { kind: 'failed', reason: reason ?? kind }
+    case 'unjudged':
+      return null
   }
 }
 

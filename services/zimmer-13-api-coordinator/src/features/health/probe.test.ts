@@ -4,7 +4,8 @@ import net from 'node:net'
 import { test } from 'node:test'
 import { ManualClock } from '../../testing/manual-clock.ts'
 import { until } from '../../testing/until.ts'
-import { createProber, type ConnectRules, type Target } from './probe.ts'
+import { createPlaces } from './places.ts'
+import { createProber, type ConnectRules, type Finding, type Target } from './probe.ts'
 
 const openRules: ConnectRules = {
   refusal: () => null,
@@ -24,6 +25,7 @@ async function listen(server: net.Server) {
   return {
     port,
     sockets,
+    onRequest: (listener: () => void) => void server.on('request', listener),
     async [Symbol.asyncDispose]() {
       for (const socket of sockets) socket.destroy()
       await new Promise((resolve) => server.close(resolve))
@@ -131,7 +133,7 @@ test('a silent service is given up after 5 s, and its connection closed', async 
   assert.equal(settled, false)
   clock.advance(1)
   const finding = await probing
-  assert.deepEqual([finding?.kind, finding?.reason], ['failed', 'no answer within 5 s'])
+  assert.deepEqual([finding?.kind, finding?.reason], ['timeout', 'no answer within 5 s'])
   assert.match(finding?.mend ?? '', /took the connection and did not answer/)
   await until('the connection is closed', () => server.sockets.size === 0)
   assert.equal(clock.pending, 0)
@@ -144,7 +146,7 @@ test('a host that does not answer a connect is given up after 1 s, and a firewal
   await new Promise(setImmediate)
   clock.advance(1_000)
   const finding = await probing
-  assert.equal(finding?.kind, 'failed')
+  assert.equal(finding?.kind, 'timeout')
   assert.match(finding?.mend ?? '', /firewall/)
 })
 
@@ -175,32 +177,98 @@ test('an address that is refused is never connected to, as a literal or behind a
   assert.equal(connections, 0)
 })
 
-test('places are limited in number, at once and per second, and come back', async () => {
+test('a place is taken for as long as the probe lasts', async () => {
   const clock = new ManualClock()
   await using server = await httpServer((_request, response) => response.end('up'))
-  const prober = createProber({
-    clock,
-    rules: openRules,
-    concurrencyMax: 3,
-    perSecondMax: 2,
-    burstMax: 3,
+  const places = createPlaces({ clock, concurrencyMax: 1 })
+  const prober = createProber({ clock, rules: openRules, places })
+  const first = prober.probe(at(server.port), 'urgent')
+  assert(first)
+  assert.equal(prober.underWay, 1)
+  assert.equal(prober.probe(at(server.port), 'urgent'), null)
+  await first
+  assert.equal(prober.underWay, 0)
+  assert(await prober.probe(at(server.port), 'urgent'))
+})
+
+test('an answer that came while this process stood still counts, however late it is read', async () => {
+  const clock = new ManualClock()
+  let answer = (): void => {}
+  await using server = await httpServer((_request, response) => {
+    answer = () => void response.end('up')
   })
-  const first = [prober.probe(at(server.port)), prober.probe(at(server.port))]
-  assert.equal(prober.probe(at(server.port)), null, 'two at a time')
-  const urgent = prober.probe(at(server.port), true)
-  assert(urgent, 'a third place is kept for what is urgent')
-  assert.equal(prober.probe(at(server.port), true), null)
-  await urgent
-  for (const probing of first) assert(await probing)
-  const third = prober.probe(at(server.port))
-  assert(third)
-  await third
-  assert.equal(prober.probe(at(server.port)), null, 'three at once')
-  clock.advance(499)
-  assert.equal(prober.probe(at(server.port)), null, 'then two a second')
-  clock.advance(1)
-  assert(await prober.probe(at(server.port)))
-  prober.stop()
+  let asked = false
+  server.onRequest(() => (asked = true))
+  const probing = createProber({ clock, rules: openRules }).probe(at(server.port))
+  await until('it has been asked', () => asked)
+  clock.advance(2_000)
+  // The timers run before the socket is read, as they do when a stopped process goes on.
+  clock.stall(60_000)
+  answer()
+  assert.equal((await probing)?.kind, 'passed')
+  assert.equal(clock.pending, 0)
+})
+
+test('time in which this process stood still is not the service’s: it has its five seconds', async () => {
+  const clock = new ManualClock()
+  await using server = await httpServer(() => {})
+  let asked = false
+  server.onRequest(() => (asked = true))
+  const probing = createProber({ clock, rules: openRules }).probe(at(server.port))
+  let finding: Finding | undefined
+  void probing?.then((found) => (finding = found))
+  await until('it has been asked', () => asked)
+  clock.advance(3_000)
+  clock.stall(3_000)
+  clock.advance(1_000)
+  await new Promise(setImmediate)
+  assert.equal(finding, undefined, 'four seconds of its own')
+  clock.advance(2_000)
+  const judged = await until('it is judged', () => finding)
+  assert.equal(judged.kind, 'timeout')
+})
+
+test('a process that stands still again and again judges nobody', async () => {
+  const clock = new ManualClock()
+  await using server = await httpServer(() => {})
+  let asked = false
+  server.onRequest(() => (asked = true))
+  const probing = createProber({ clock, rules: openRules }).probe(at(server.port))
+  await until('it has been asked', () => asked)
+  for (let stalls = 0; stalls < 4; stalls++) clock.stall(6_000)
+  const finding = await probing
+  assert.deepEqual([finding?.kind, finding?.reason], ['unjudged', null])
+  await until('the connection is closed', () => server.sockets.size === 0)
+  assert.equal(clock.pending, 0)
+})
+
+test('a connection that is cut after a stall of ours is no verdict; a refused one still is', async () => {
+  const clock = new ManualClock()
+  await using server = await httpServer(() => {})
+  let asked = false
+  server.onRequest(() => (asked = true))
+  const prober = createProber({ clock, rules: openRules })
+  const cut = prober.probe(at(server.port))
+  await until('it has been asked', () => asked)
+  clock.stall(4_000)
+  for (const socket of server.sockets) socket.resetAndDestroy()
+  assert.equal((await cut)?.kind, 'unjudged')
+
+  await server[Symbol.asyncDispose]()
+  const refused = prober.probe(at(server.port))
+  clock.stall(900)
+  assert.equal((await refused)?.kind, 'refused')
+})
+
+test('the want of a port or a file here says nothing of the service', async () => {
+  for (const code of ['EMFILE', 'EADDRNOTAVAIL']) {
+    const poor: ConnectRules = {
+      ...openRules,
+      lookupFor: () => (_name, _options, callback) =>
+        callback(Object.assign(new Error(code), { code }), ''),
+    }
+    assert.equal((await find(at(9, { address: 'node-7' }), poor)).kind, 'unjudged')
+  }
 })
 
 test('stopping ends what is under way', async () => {
@@ -210,7 +278,7 @@ test('stopping ends what is under way', async () => {
   const probing = prober.probe(at(server.port))
   await until('it is connected', () => server.sockets.size === 1)
   prober.stop()
-  assert.equal((await probing)?.kind, 'refused')
+  assert.equal((await probing)?.kind, 'unjudged')
   assert.equal(prober.probe(at(server.port)), null)
   assert.equal(clock.pending, 0)
 })

@@ -7,14 +7,16 @@
  * secret and asks only whether something answers, and certificates are made for names while
  * probes go to addresses. The address is checked again here, after it has been resolved.
  *
- * Places are limited twice: at most 64 probes at a time, and 250 at once, then 125 a second, since
- * a burst of registrations must not become a burst of connections on the thread that answers.
- * Urgent probes, of an instance that may have just died, have places and a pace of their own.
+ * Nobody is judged by our own trouble. Time in which this process stood still is added to the
+ * timeout, and what still looks bad after that is no verdict (`unjudged`), like the want of a free
+ * port or file here. Only a pass and a refused connection are believed after a stall.
  */
 import http from 'node:http'
 import https from 'node:https'
 import net, { type LookupFunction, type Socket } from 'node:net'
 import type { Clock } from '../../platform/clock/clock.ts'
+import { createStalls } from '../../platform/clock/stalls.ts'
+import { createPlaces, type Lane, type Places } from './places.ts'
 
 export interface Target {
   readonly address: string
@@ -23,9 +25,14 @@ export interface Target {
   readonly healthEndpoint: string | null
 }
 
+/**
+ * `ailing`: answered that it has too much to do. `refused`: certainly nobody. `timeout`, `failed`:
+ * perhaps a hiccup. `unjudged`: it was us; it says nothing of the instance.
+ */
+export type FindingKind = 'passed' | 'ailing' | 'refused' | 'timeout' | 'failed' | 'unjudged'
+
 export interface Finding {
-  /** `refused`: certainly nobody; `failed`: perhaps a hiccup. */
-  readonly kind: 'passed' | 'ailing' | 'refused' | 'failed'
+  readonly kind: FindingKind
   /** Null when it passed. */
   readonly reason: string | null
   /** What the owner of the service can do about it. */
@@ -41,9 +48,11 @@ export interface ConnectRules {
 
 export interface Prober {
   /** Null when there is no place now; the caller comes back later. */
-  probe(target: Target, urgent?: boolean): Promise<Finding> | null
+  probe(target: Target, lane?: Lane): Promise<Finding> | null
   /** Milliseconds until there may be a place. */
-  readonly retryAfterMs: number
+  retryAfterMs(lane: Lane): number
+  /** Probes that wait for an answer. */
+  readonly underWay: number
   /** Ends what is under way. */
   stop(): void
 }
@@ -51,23 +60,14 @@ export interface Prober {
 interface ProberOptions {
   readonly clock: Clock
   readonly rules: ConnectRules
-  readonly concurrencyMax?: number
-  readonly perSecondMax?: number
-  readonly burstMax?: number
+  readonly places?: Places
 }
 
 const probeTimeoutMs = 5_000
 /** A host that is there answers a connect in milliseconds; this finds one that is not. */
 const connectTimeoutMs = 1_000
-const concurrencyDefault = 64
-/** Routine probes leave a quarter of the places to urgent ones. */
-const routineShare = 0.75
-/** What starts together in ordinary use: each of them is looked at within its first second. */
-const burstDefault = 250
-/** Half a millisecond of this thread each: 6% of it, while a crowd is looked at one after another. */
-const perSecondDefault = 125
-/** A host with 500 instances that dies is judged within a second or two. */
-const urgentPerSecond = 500
+/** A stall lengthens a timeout so often; a process that stalls on and on cannot judge. */
+const extensionsMax = 2
 /** Enough for any health report; the rest of a larger body is not read. */
 const bodyMaxBytes = 64 * 1024
 const headersMaxBytes = 16 * 1024
@@ -76,22 +76,10 @@ type Verdict = Omit<Finding, 'latencyMs'>
 
 export function createProber(options: ProberOptions): Prober {
   const { clock, rules } = options
-  const concurrencyMax = options.concurrencyMax ?? concurrencyDefault
-  const perSecondMax = options.perSecondMax ?? perSecondDefault
+  const places = options.places ?? createPlaces({ clock })
+  const stalls = createStalls(clock)
   const sockets = new Set<Socket>()
-  let underWay = 0
   let stopped = false
-  const routinePace = createPace(clock, perSecondMax, options.burstMax ?? burstDefault)
-  const urgentPace = createPace(clock, urgentPerSecond, urgentPerSecond)
-  const routinePlaces = Math.max(1, Math.floor(concurrencyMax * routineShare))
-
-  function takePlace(urgent: boolean): boolean {
-    const places = urgent ? concurrencyMax : routinePlaces
-    if (stopped || underWay >= places) return false
-    if (!(urgent ? urgentPace : routinePace).take()) return false
-    underWay += 1
-    return true
-  }
 
   function look(target: Target): Promise<Verdict> {
     const literal = net.isIP(target.address) !== 0
@@ -100,13 +88,32 @@ export function createProber(options: ProberOptions): Prober {
     return new Promise((resolve) => {
       let socket: Socket | undefined
       let cancelTimeout = (): void => {}
+      const stall = stalls.watch()
       const settle = (verdict: Verdict): void => {
         cancelTimeout()
-        resolve(verdict)
+        stall.end()
+        resolve(stopped ? unjudged : verdict)
       }
-      const giveUp = (timeoutMs: number, doing: string) => (): void => {
-        settle(timedOut(target, timeoutMs, doing))
-        socket?.destroy()
+      /** A service may well cut a connection on which we were silent for seconds. */
+      const settleBroken = (verdict: Verdict): void => {
+        const certain = verdict.reason === connectionRefused
+        settle(certain || stall.lostMs() === 0 ? verdict : unjudged)
+      }
+      const limit = (timeoutMs: number, doing: string): void => {
+        let lostBeforeMs = stall.lostMs()
+        let extensions = 0
+        const giveUp = (): void => {
+          const lostMs = stall.lostMs() - lostBeforeMs
+          if (lostMs > 0 && extensions < extensionsMax) {
+            lostBeforeMs += lostMs
+            extensions += 1
+            cancelTimeout = clock.after(Math.min(lostMs, timeoutMs), giveUp)
+            return
+          }
+          settle(lostMs > 0 ? unjudged : timedOut(target, timeoutMs, doing))
+          socket?.destroy()
+        }
+        cancelTimeout = clock.after(timeoutMs, giveUp)
       }
       const follow = (opened: Socket, whenConnected: () => void): void => {
         socket = opened
@@ -115,10 +122,10 @@ export function createProber(options: ProberOptions): Prober {
           cancelTimeout()
           sockets.delete(opened)
         })
-        cancelTimeout = clock.after(connectTimeoutMs, giveUp(connectTimeoutMs, 'connect'))
+        limit(connectTimeoutMs, 'connect')
         opened.once('connect', () => {
           cancelTimeout()
-          cancelTimeout = clock.after(probeTimeoutMs, giveUp(probeTimeoutMs, 'answer'))
+          limit(probeTimeoutMs, 'answer')
           whenConnected()
         })
       }
@@ -129,8 +136,8 @@ export function createProber(options: ProberOptions): Prober {
           settle({ kind: 'passed', reason: null, mend: null })
           opened.destroy()
         })
-        opened.on('error', (error) => settle(verdictOfError(target, error)))
-        opened.once('close', () => settle(closedEarly(target)))
+        opened.on('error', (error) => settleBroken(verdictOfError(target, error)))
+        opened.once('close', () => settleBroken(closedEarly(target)))
         return
       }
       const request = (target.scheme === 'https' ? https : http).request({
@@ -146,8 +153,14 @@ export function createProber(options: ProberOptions): Prober {
       })
       let found: Verdict | undefined
       request.once('socket', (opened) => follow(opened, () => {}))
-      request.on('error', (error) => settle(found ?? verdictOfError(target, error)))
-      request.once('close', () => settle(found ?? closedEarly(target)))
+      request.on('error', (error) => {
+        if (found) settle(found)
+        else settleBroken(verdictOfError(target, error))
+      })
+      request.once('close', () => {
+        if (found) settle(found)
+        else settleBroken(closedEarly(target))
+      })
       request.once('response', (response) => {
         const verdict = verdictOfStatus(target, response.statusCode ?? 0)
         found = verdict
@@ -165,16 +178,17 @@ export function createProber(options: ProberOptions): Prober {
   }
 
   return {
-    probe(target, urgent = false) {
-      if (!takePlace(urgent)) return null
+    probe(target, lane = 'newcomer') {
+      if (stopped || !places.take(lane)) return null
       const startedMs = clock.monotonicMs()
       return look(target).then((verdict) => {
-        underWay -= 1
+        places.giveBack(lane)
         return { ...verdict, latencyMs: clock.monotonicMs() - startedMs }
       })
     },
-    get retryAfterMs() {
-      return underWay >= routinePlaces ? 50 : Math.max(10, Math.ceil(1_000 / perSecondMax))
+    retryAfterMs: (lane) => places.retryAfterMs(lane),
+    get underWay() {
+      return places.taken
     },
     stop() {
       stopped = true
@@ -183,21 +197,10 @@ export function createProber(options: ProberOptions): Prober {
   }
 }
 
-/** A token bucket: `burst` at once, then so many per second. */
-function createPace(clock: Clock, perSecond: number, burst: number): { take(): boolean } {
-  let tokens = burst
-  let filledAtMs = clock.monotonicMs()
-  return {
-    take() {
-      const nowMs = clock.monotonicMs()
-      tokens = Math.min(burst, tokens + ((nowMs - filledAtMs) * perSecond) / 1_000)
-      filledAtMs = nowMs
-      if (tokens < 1) return false
-      tokens -= 1
-      return true
-    },
-  }
-}
+/** It was us, and the next look will tell. */
+const unjudged: Verdict = { kind: 'unjudged', reason: null, mend: null }
+
+const connectionRefused = 'connection refused'
 
 function placeOf({ address, port }: Target): string {
   return address.includes(':') ? `[${address}]:${port}` : `${address}:${port}`
@@ -229,11 +232,11 @@ function timedOut(target: Target, timeoutMs: number, doing: string): Verdict {
   if (doing === 'connect') {
     const reason = `no connection within ${seconds} s`
     const mend = `${place} did not take a connection within ${seconds} s: does a firewall or a security group stand between Haus and it, and is the address right?`
-    return { kind: 'failed', reason, mend }
+    return { kind: 'timeout', reason, mend }
   }
   const reason = `no answer within ${seconds} s`
   const mend = `${place} took the connection and did not answer ${target.healthEndpoint ?? ''} within ${seconds} s: is it still starting, or waiting for something?`
-  return { kind: 'failed', reason, mend }
+  return { kind: 'timeout', reason, mend }
 }
 
 function closedEarly(target: Target): Verdict {
@@ -260,7 +263,7 @@ function verdictOfError(target: Target, error: Error): Verdict {
     case 'ECONNREFUSED':
       return {
         kind: 'refused',
-        reason: 'connection refused',
+        reason: connectionRefused,
         mend: isLoopback(target)
           ? `Nothing listens on ${place}: register when the service listens, on the machine where Haus runs.`
           : `Nothing listens on ${place} as Haus sees it: has the service started, and does it listen on 0.0.0.0 and not on 127.0.0.1 only?`,
@@ -275,7 +278,6 @@ function verdictOfError(target: Target, error: Error): Verdict {
     case 'EHOSTUNREACH':
     case 'ENETUNREACH':
     case 'EHOSTDOWN':
-    case 'EADDRNOTAVAIL':
       return {
         kind: 'refused',
         reason: 'no route',
@@ -288,6 +290,12 @@ function verdictOfError(target: Target, error: Error): Verdict {
         reason: 'name not resolved',
         mend: `The name ${target.address} does not resolve where Haus runs: register an IP address, or add the name to its DNS.`,
       }
+    case 'EADDRNOTAVAIL':
+    case 'EMFILE':
+    case 'ENFILE':
+    case 'ENOBUFS':
+    case 'ENOMEM':
+      return unjudged
     case 'ETIMEDOUT':
       return timedOut(target, connectTimeoutMs, 'connect')
     default:

@@ -2,6 +2,7 @@
 import {
   getHealth,
   getHouseHealth,
+  getInstanceChecks,
   getLive,
   getReady,
   getServiceHealth,
@@ -13,10 +14,13 @@ import type { InstanceState } from '@haus/contract'
 import type { RequestContext } from '../../platform/http/caller.ts'
 import type { Answer, Routes } from '../../platform/http/routes.ts'
 import type { LedgerStatus } from '../../platform/ledger/ledger.ts'
+import type { InstanceHistory } from './check-history.ts'
+import type { CheckStatistics } from './statistics.ts'
 
 export interface ServiceHealthReport {
   readonly service: string
   readonly health: ServiceHealth
+  readonly healthIntervalSeconds: number
   readonly instances: readonly {
     readonly id: string
     readonly address: string
@@ -26,7 +30,27 @@ export interface ServiceHealthReport {
     readonly stateChangedAt: string
     readonly latencyMs: number | null
     readonly checkedAt: string | null
+    readonly lastFailure: InstanceHistory['lastFailure']
+    readonly uptime24h: number | null
   }[]
+}
+
+export interface InstanceChecksReport extends InstanceHistory {
+  readonly service: string
+  readonly instanceId: string
+  readonly state: InstanceState
+  readonly reason: string | null
+  readonly healthIntervalSeconds: number
+}
+
+/** What the monitor says of its own work. */
+export interface MonitorReport {
+  readonly statistics: CheckStatistics
+  readonly instances: number
+  readonly underWay: number
+  readonly overdue: number
+  readonly resultsUnwritten: number
+  readonly resultsDropped: number
 }
 
 /** What the registry says of its services. */
@@ -40,6 +64,8 @@ export interface HealthReports {
     context: RequestContext,
   ): { readonly items: readonly ServiceHealthReport[]; readonly nextCursor: string | null }
   serviceHealth(name: string, context: RequestContext): ServiceHealthReport
+  instanceChecks(name: string, id: string, context: RequestContext): InstanceChecksReport
+  monitorReport(): MonitorReport
   readonly counts: { readonly services: number; readonly instances: number }
 }
 
@@ -76,7 +102,13 @@ export function healthRoutes(routes: Routes, reports: HealthReports, house: Proc
     const { index, ageMs, available } = house.ledger()
     return {
       status: 200,
-      body: { ...reports.houseHealth(), writes: writes(available), index, ageMs },
+      body: {
+        ...reports.houseHealth(),
+        monitor: factsOf(reports.monitorReport()),
+        writes: writes(available),
+        index,
+        ageMs,
+      },
     }
   })
   routes.implement(getServicesHealth, ({ query, context }) => ({
@@ -87,7 +119,13 @@ export function healthRoutes(routes: Routes, reports: HealthReports, house: Proc
     status: 200,
     body: reports.serviceHealth(params.name, context),
   }))
+  routes.implement(getInstanceChecks, ({ params, context }) => ({
+    status: 200,
+    body: reports.instanceChecks(params.name, params.id, context),
+  }))
   routes.implement(getSystemHealth, () => {
+    const monitor = reports.monitorReport()
+    const { underWay, overdue, resultsUnwritten, resultsDropped } = monitor
     const { index, ageMs, available, error, queued, flushP99Ms } = house.ledger()
     return {
       status: 200,
@@ -100,11 +138,27 @@ export function healthRoutes(routes: Routes, reports: HealthReports, house: Proc
         database: { kind: house.databaseKind, available, error },
         ledger: { index, queued, flushP99Ms },
         view: { index, ageMs, ...reports.counts },
+        monitor: {
+          ...factsOf(monitor),
+          underWay,
+          overdue,
+          unjudged: monitor.statistics.outcomes.unjudged,
+          resultsUnwritten,
+          resultsDropped,
+        },
         streams: house.streams(),
         integrityFailures: house.integrityFailures(),
       },
     }
   })
+}
+
+function factsOf({ instances, statistics }: MonitorReport) {
+  return {
+    instances,
+    checksPerSecond: statistics.perSecond(),
+    lateP99Ms: statistics.lateP99Ms(),
+  }
 }
 
 function writes(available: boolean): 'available' | 'unavailable' {

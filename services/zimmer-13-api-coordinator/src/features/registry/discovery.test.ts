@@ -54,6 +54,7 @@ function openDiscovery(instances: readonly InstanceRecord[]) {
       aliases: ['zimmer-21'],
       dependencies: [],
       endpoints: [{ path: '/orders', methods: ['GET'] }],
+      healthIntervalSeconds: 30,
       revision: 1,
       createdAt: time,
     }),

@@ -28,6 +28,8 @@ export interface ServiceRecord {
   readonly aliases: readonly string[]
   readonly dependencies: readonly string[]
   readonly endpoints: readonly EndpointRecord[]
+  /** Between two checks of each instance, while nothing is wrong with it. */
+  readonly healthIntervalSeconds: number
   /** Counts every change of the record; the guard of updates. */
   readonly revision: number
   readonly createdAt: string
@@ -170,6 +172,7 @@ function isService(value: unknown): value is ServiceRecord {
     Array.isArray(value['aliases']) &&
     Array.isArray(value['dependencies']) &&
     Array.isArray(value['endpoints']) &&
+    typeof value['healthIntervalSeconds'] === 'number' &&
     typeof value['revision'] === 'number' &&
     typeof value['createdAt'] === 'string'
   )

@@ -7,6 +7,7 @@
  * tells the owner what is wrong, it never decides whether the registration stands.
  */
 import {
+  healthIntervalSecondsDefault,
   heartbeatIntervalSeconds,
   HausError,
   instancesMax,
@@ -252,7 +253,7 @@ export function createRegistration(
   function serviceAfter(
     name: string,
     known: ServiceSnapshot | undefined,
-    { dependencies, endpoints }: RegistrationRequest,
+    { dependencies, endpoints, healthIntervalSeconds }: RegistrationRequest,
   ): ServiceRecord | null {
     if (!known) {
       return {
@@ -260,6 +261,7 @@ export function createRegistration(
         aliases: [],
         dependencies: dependencies ?? [],
         endpoints: endpoints ?? [],
+        healthIntervalSeconds: healthIntervalSeconds ?? healthIntervalSecondsDefault,
         revision: 1,
         createdAt: clock.now().toISOString(),
       }
@@ -267,12 +269,14 @@ export function createRegistration(
     const { record } = known
     const same =
       (dependencies === undefined || sameJson(dependencies, record.dependencies)) &&
-      (endpoints === undefined || sameJson(endpoints, record.endpoints))
+      (endpoints === undefined || sameJson(endpoints, record.endpoints)) &&
+      (healthIntervalSeconds ?? record.healthIntervalSeconds) === record.healthIntervalSeconds
     if (same) return null
     return {
       ...record,
       dependencies: dependencies ?? record.dependencies,
       endpoints: endpoints ?? record.endpoints,
+      healthIntervalSeconds: healthIntervalSeconds ?? record.healthIntervalSeconds,
       revision: record.revision + 1,
     }
   }

@@ -497,7 +497,7 @@ for (const kind of databaseKinds) {
         const request = { ...registration('orders', zimmer.port), tags: ['a'], zone: 'north' }
         const { instanceId: id } = await house.registry.register(request, as('orders'))
         await until('the state is written', () => house.view.instance(id)?.state === 'healthy')
-        await house.registry.setAliases('orders', { aliases: ['zimmer-21'] }, as(null))
+        await house.registry.updateService('orders', { aliases: ['zimmer-21'] }, as(null))
         const before = house.registry.getService('orders', as(null))
         await using again = await house.restart()
         assert.deepEqual(again.registry.getService('zimmer-21', as(null)), before)
@@ -571,7 +571,7 @@ for (const kind of databaseKinds) {
         const closed = { version: '1.0.0', port: 9 }
         await house.registry.register({ ...closed, name: 'stock' }, as('stock'))
         await house.registry.register({ ...closed, name: 'secret' }, as('secret'))
-        await house.registry.setAliases('stock', { aliases: ['zimmer-stock'] }, as(null))
+        await house.registry.updateService('stock', { aliases: ['zimmer-stock'] }, as(null))
         const { warnings } = await house.registry.register(
           { ...closed, name: 'orders', dependencies: ['zimmer-stock', 'unknown'] },
           as('orders'),
@@ -607,26 +607,26 @@ for (const kind of databaseKinds) {
         await house.registry.register({ ...closed, name: 'orders' }, as('orders'))
         await house.registry.register({ ...closed, name: 'stock' }, as('stock'))
         const outcomes = await Promise.allSettled([
-          house.registry.setAliases('orders', { aliases: ['twin'] }, as(null)),
-          house.registry.setAliases('stock', { aliases: ['twin'] }, as(null)),
+          house.registry.updateService('orders', { aliases: ['twin'] }, as(null)),
+          house.registry.updateService('stock', { aliases: ['twin'] }, as(null)),
           house.registry.register({ ...closed, name: 'twin' }, as('twin')),
         ])
         const stood = outcomes.filter(({ status }) => status === 'fulfilled')
         assert.equal(stood.length, 1, JSON.stringify(outcomes))
         await refusedWith('name_taken', () =>
-          house.registry.setAliases('orders', { aliases: ['stock'] }, as(null)),
+          house.registry.updateService('orders', { aliases: ['stock'] }, as(null)),
         )
         await refusedWith('name_taken', () =>
-          house.registry.setAliases('orders', { aliases: ['orders'] }, as(null)),
+          house.registry.updateService('orders', { aliases: ['orders'] }, as(null)),
         )
         await refusedWith('invalid_request', () =>
-          house.registry.setAliases('orders', { aliases: ['gateway'] }, as(null)),
+          house.registry.updateService('orders', { aliases: ['gateway'] }, as(null)),
         )
         await refusedWith('invalid_request', () =>
           house.registry.register({ ...closed, name: 'metrics' }, as(null)),
         )
         // An alias is valid wherever the name is, also for the service's own registration.
-        await house.registry.setAliases('orders', { aliases: ['other'] }, as(null))
+        await house.registry.updateService('orders', { aliases: ['other'] }, as(null))
         const answer = await house.registry.register({ ...closed, name: 'other' }, as('orders'))
         assert.equal(answer.service, 'orders')
         assert.equal(discovered(house, 'other').instances.length, 1)
@@ -642,7 +642,7 @@ for (const kind of databaseKinds) {
         const { registry, grants, liveKeys } = house
         await registry.register({ version: '1.0.0', port: 9, name: 'orders' }, as('orders'))
         const aliased = (aliases: string[]) =>
-          registry.setAliases('orders', { aliases }, as(null, 'updateService'))
+          registry.updateService('orders', { aliases }, as(null, 'updateService'))
         liveKeys.set('shop', 2)
         grants.set('shop', new Map([['shop-database', 1]]))
         const both = await refusedWith('name_taken', () => aliased(['till', 'shop']))

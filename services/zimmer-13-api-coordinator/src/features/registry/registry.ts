@@ -4,15 +4,18 @@
  * It follows the view, so that it makes no difference who wrote a change: every instance in the
  * view has a lease record and a place in the monitor, and none that left has either.
  */
-import { offlinePurgeHours } from '@haus/contract'
+import { healthIntervalSecondsDefault, offlinePurgeHours } from '@haus/contract'
 import type { Cancel, Clock } from '../../platform/clock/clock.ts'
+import { createBusyGauge } from '../../platform/clock/event-loop-busy.ts'
 import type { Random } from '../../platform/crypto/random.ts'
 import type { Database } from '../../platform/database/index.ts'
 import type { RequestContext } from '../../platform/http/caller.ts'
 import type { Ledger } from '../../platform/ledger/index.ts'
 import type { Log } from '../../platform/log/log.ts'
 import {
+  createCheckHistory,
   createMonitor,
+  createPlaces,
   createProber,
   type Believed,
   type Evidence,
@@ -77,7 +80,7 @@ export interface Registry extends HealthReports {
   ): Promise<void>
   listServices: Services['list']
   getService: Services['get']
-  setAliases: Services['setAliases']
+  updateService: Services['update']
   deleteService(name: string, context: RequestContext): Promise<void>
   getConfig(name: string): ConfigRecord
   putConfig(
@@ -92,6 +95,8 @@ export interface Registry extends HealthReports {
   freshness(): { readonly index: number; readonly ageMs: number }
   /** What somebody else has seen of an instance, such as the gateway: counts at once. */
   report(id: string, incarnation: number, evidence: Evidence): void
+  /** The state that every surface shows: what is believed, and the operator's word. */
+  stateOf: Services['stateOf']
 }
 
 const checkpointIntervalMs = 10_000
@@ -111,11 +116,22 @@ export function createRegistry(options: RegistryOptions): Registry {
     allow: options.advertiseAllow,
     ownListeners: options.ownListeners,
   })
-  const prober = createProber({ clock, rules: policy })
+  const places = createPlaces({
+    clock,
+    routineDemand: () => monitor.demandPerSecond,
+    busy: createBusyGauge(clock),
+  })
+  const prober = createProber({ clock, rules: policy, places })
+  const history = createCheckHistory({
+    db: database.db,
+    clock,
+    log,
+    available: () => ledger.status().available,
+  })
   const monitor = createMonitor({
     clock,
     prober,
-    unit: () => random.unit(),
+    onChecked: (id, finding, intervalMs) => history.add(id, finding, intervalMs),
     onBelief(id) {
       const service = view.instance(id)?.service
       if (service !== undefined) discovery.forget(service)
@@ -152,12 +168,15 @@ export function createRegistry(options: RegistryOptions): Registry {
   })
   const beat = createHeartbeats({ view, leases, monitor, credentials })
   const instances = createInstances({ ledger, view, clock })
-  const services = createServices({ ledger, view, monitor, holdingsOf: options.holdingsOf })
+  const { holdingsOf } = options
+  const services = createServices({ ledger, view, monitor, history, holdingsOf })
   const configuration = createConfiguration({ ledger, view, clock })
   const cancels = new Set<Cancel>()
   let stopped = false
   let sampledAtMs = Number.NEGATIVE_INFINITY
   let ageMs = 0
+  /** How often the instances of each service are checked, as the monitor knows it. */
+  const paces = new Map<string, number>()
 
   view.onChange(follow)
 
@@ -171,13 +190,23 @@ export function createRegistry(options: RegistryOptions): Registry {
       if (after) arrive(after)
       else if (before) depart(before.id)
     }
+    for (const service of change.services) {
+      const { name, healthIntervalSeconds } = service.record
+      const known = paces.get(name)
+      paces.set(name, healthIntervalSeconds)
+      if (known === undefined || known === healthIntervalSeconds) continue
+      for (const instance of service.instances) arrive(instance)
+    }
   }
 
   function arrive(instance: InstanceRecord): void {
     const { id, incarnation, leased } = instance
+    const { healthIntervalSeconds = healthIntervalSecondsDefault } =
+      view.service(instance.service)?.record ?? {}
+    const intervalMs = healthIntervalSeconds * 1_000
     if (leases.get(id)?.incarnation !== incarnation) leases.grant(id, incarnation, leased)
     monitor.watch(
-      { ...targetOf(instance), id, incarnation, leased, paused: instance.maintenance },
+      { ...targetOf(instance), id, incarnation, leased, intervalMs, paused: instance.maintenance },
       believedOf(instance),
       instance.reason,
       instance.stateChangedAt,
@@ -187,6 +216,7 @@ export function createRegistry(options: RegistryOptions): Registry {
   function depart(id: string): void {
     leases.drop(id)
     monitor.forget(id)
+    history.forget(id)
   }
 
   function every(intervalMs: number, task: () => Promise<void>): void {
@@ -249,6 +279,7 @@ export function createRegistry(options: RegistryOptions): Registry {
         const lease = leases.get(id)
         if (lease) lease.lastHeardMs = nowMs - Math.min(silentMs, purgeAfterMs - purgeGraceMs)
       }
+      await history.start((id) => view.instance(id) !== undefined)
       leases.start()
       monitor.start()
       every(checkpointIntervalMs, checkpoint)
@@ -261,6 +292,7 @@ export function createRegistry(options: RegistryOptions): Registry {
       leases.stop()
       monitor.stop()
       await journal.stop()
+      await history.stop()
     },
 
     register,
@@ -274,7 +306,7 @@ export function createRegistry(options: RegistryOptions): Registry {
 
     listServices: services.list,
     getService: services.get,
-    setAliases: services.setAliases,
+    updateService: services.update,
     deleteService: (name, context) => instances.clear(name, context),
     getConfig: (name) => configuration.get(name),
     putConfig: (name, request, context) => configuration.put(name, request, context),
@@ -292,9 +324,19 @@ export function createRegistry(options: RegistryOptions): Registry {
 
     report: (id, incarnation, evidence) => monitor.report(id, incarnation, evidence),
 
+    stateOf: services.stateOf,
     houseHealth: services.houseHealth,
     servicesHealth: services.servicesHealth,
     serviceHealth: services.serviceHealth,
+    instanceChecks: services.instanceChecks,
+    monitorReport: () => ({
+      statistics: monitor.statistics,
+      instances: monitor.watching,
+      underWay: prober.underWay,
+      overdue: monitor.overdue(),
+      resultsUnwritten: history.unwritten,
+      resultsDropped: history.dropped,
+    }),
     get counts() {
       return view.counts
     },

@@ -40,7 +40,7 @@ export function registryRoutes(routes: Routes, registry: Registry): void {
 
   routes.implement(updateService, async ({ params, body, context }) => ({
     status: 200,
-    body: await registry.setAliases(params.name, body, context),
+    body: await registry.updateService(params.name, body, context),
   }))
 
   routes.implement(deleteService, async ({ params, context }) => {

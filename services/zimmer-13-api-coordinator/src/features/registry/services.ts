@@ -1,21 +1,21 @@
-/** Services as they are shown, and their aliases. A service sees itself and what it depends on. */
+/** Services as they are shown, and what an operator sets of them. A service sees itself and what it depends on. */
 import {
   HausError,
   type BodyOf,
   type InstanceState,
   type ServiceHealth,
-  type updateService,
+  type updateService as updateServiceOperation,
 } from '@haus/contract'
 import type { RequestContext } from '../../platform/http/caller.ts'
 import { decodeCursor, encodeCursor } from '../../platform/http/cursor.ts'
 import { write, type Ledger } from '../../platform/ledger/index.ts'
 import { auditOf } from '../audit/index.ts'
-import type { Monitor } from '../health/index.ts'
+import type { CheckHistory, Monitor } from '../health/index.ts'
 import { serving } from './balancer.ts'
 import { serviceChanged, shownState, urlOf, type InstanceRecord } from './records.ts'
-import { refuseReserved, retryWhenLost, serviceNotFound } from './refusals.ts'
+import { instanceNotFound, refuseReserved, retryWhenLost, serviceNotFound } from './refusals.ts'
 import { serviceHealth, worstHealth } from './service-health.ts'
-import { putAliases } from './store.ts'
+import { updateService } from './store.ts'
 import type { RegistryView, ServiceSnapshot } from './view.ts'
 
 interface PageRequest {
@@ -28,7 +28,7 @@ export interface Page<T> {
   readonly nextCursor: string | null
 }
 
-type AliasesRequest = BodyOf<typeof updateService>
+export type ServiceChangeRequest = BodyOf<typeof updateServiceOperation>
 
 const pageDefault = 100
 
@@ -43,9 +43,10 @@ export function createServices(dependencies: {
   readonly ledger: Ledger
   readonly view: RegistryView
   readonly monitor: Monitor
+  readonly history: CheckHistory
   readonly holdingsOf: (name: string) => Holdings
 }) {
-  const { ledger, view, monitor, holdingsOf } = dependencies
+  const { ledger, view, monitor, history, holdingsOf } = dependencies
 
   function stateOf(instance: InstanceRecord): InstanceState {
     return shownState(instance, monitor.belief(instance.id)?.state ?? instance.state)
@@ -98,6 +99,7 @@ export function createServices(dependencies: {
       dependents: view.dependents(record.name),
       cycles: view.cycles(record.name),
       endpoints: record.endpoints,
+      healthIntervalSeconds: record.healthIntervalSeconds,
       configVersion: view.config(record.name).version,
       instances: instances.map(showInstance),
       index,
@@ -109,11 +111,14 @@ export function createServices(dependencies: {
     return {
       service: record.name,
       health: healthOf(service),
+      healthIntervalSeconds: record.healthIntervalSeconds,
       instances: instances.map((instance) => {
         const { id, address, port, state, reason, stateChangedAt } = showInstance(instance)
         const observation = monitor.observation(id)
         const { latencyMs = null, checkedAt = null } = observation ?? {}
-        return { id, address, port, state, reason, stateChangedAt, latencyMs, checkedAt }
+        const { lastFailure, uptime24h } = history.summaryOf(id)
+        const shown = { id, address, port, state, reason, stateChangedAt, latencyMs, checkedAt }
+        return { ...shown, lastFailure, uptime24h }
       }),
     }
   }
@@ -194,20 +199,25 @@ export function createServices(dependencies: {
 
     showInstance,
 
-    setAliases(nameOrAlias: string, { aliases }: AliasesRequest, context: RequestContext) {
+    stateOf,
+
+    update(nameOrAlias: string, request: ServiceChangeRequest, context: RequestContext) {
       return retryWhenLost(`Service "${nameOrAlias}"`, async () => {
         const known = view.service(nameOrAlias)
         if (!known) throw serviceNotFound(nameOrAlias)
         const { record } = known
         const { name } = record
+        const { aliases = record.aliases, healthIntervalSeconds = record.healthIntervalSeconds } =
+          request
         refuseTaken(name, aliases)
         refuseInUse(aliases, record.aliases)
-        const next = { ...record, aliases, revision: record.revision + 1 }
+        const revision = record.revision + 1
+        const next = { ...record, aliases, healthIntervalSeconds, revision }
         await ledger.append({
           keys: [name, ...aliases].map((taken) => `service:${taken}`),
-          writes: [write(putAliases, next)],
+          writes: [write(updateService, next)],
           events: [serviceChanged(next)],
-          audit: auditOf(context, `services/${name}`, { aliases }),
+          audit: auditOf(context, `services/${name}`, { ...request }),
         })
         return showDetail(view.service(name) ?? known)
       })
@@ -232,6 +242,15 @@ export function createServices(dependencies: {
 
     serviceHealth: (nameOrAlias: string, context: RequestContext) =>
       showHealth(seen(nameOrAlias, context)),
+
+    instanceChecks(nameOrAlias: string, id: string, context: RequestContext) {
+      const { record } = seen(nameOrAlias, context)
+      const instance = view.instance(id)
+      if (!instance || instance.service !== record.name) throw instanceNotFound(record.name, id)
+      const { state, reason } = showInstance(instance)
+      const { healthIntervalSeconds, name: service } = record
+      return { service, instanceId: id, state, reason, healthIntervalSeconds, ...history.of(id) }
+    },
   }
 }
 

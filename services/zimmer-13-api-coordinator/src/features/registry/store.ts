@@ -108,10 +108,10 @@ export const removeInstance: WriteOperation<InstanceRemoval> = {
 }
 
 const serviceColumns = `ord int, index bigint, name text, aliases text[], dependencies text[],
-  endpoints jsonb, revision int, "createdAt" timestamptz`
+  endpoints jsonb, "healthIntervalSeconds" int, revision int, "createdAt" timestamptz`
 
 /**
- * A new service, or new dependencies and endpoints of a known one. Its name must not be an alias.
+ * A new service, or new dependencies, endpoints and pace of checks of a known one. Its name must not be an alias.
  *
  * `greatest`, here and wherever the index of a service is written: the statements of a group run by
  * kind, so a removal with a higher index may have touched the row before, and an index never goes back.
@@ -122,11 +122,14 @@ export const putService: WriteOperation<ServiceRecord> = {
     with r as (select * from jsonb_to_recordset($1) as r(${serviceColumns})),
     written as (
       insert into haus.service as s
-        (name, aliases, dependencies, endpoints, revision, created_at, modified_index)
-      select name, '{}', dependencies, endpoints, revision, "createdAt", index from r
+        (name, aliases, dependencies, endpoints, health_interval_seconds, revision, created_at,
+        modified_index)
+      select name, '{}', dependencies, endpoints, "healthIntervalSeconds", revision, "createdAt",
+        index from r
       where name not in (select unnest(aliases) from haus.service)
       on conflict (name) do update set dependencies = excluded.dependencies,
-        endpoints = excluded.endpoints, revision = excluded.revision,
+        endpoints = excluded.endpoints,
+        health_interval_seconds = excluded.health_interval_seconds, revision = excluded.revision,
         modified_index = greatest(s.modified_index, excluded.modified_index)
       where s.revision = excluded.revision - 1
       returning name
@@ -134,11 +137,12 @@ export const putService: WriteOperation<ServiceRecord> = {
     select r.ord from written join r using (name)`,
 }
 
-/** Each alias is unique among names and aliases, also when two processes set it at once. */
-export const putAliases: WriteOperation<ServiceRecord> = {
-  name: 'service.aliases',
+/** What an operator sets. Each alias is unique among names and aliases, also when two processes set it at once. */
+export const updateService: WriteOperation<ServiceRecord> = {
+  name: 'service.update',
   sql: `
-    update haus.service s set aliases = r.aliases, revision = r.revision,
+    update haus.service s set aliases = r.aliases,
+      health_interval_seconds = r."healthIntervalSeconds", revision = r.revision,
       modified_index = greatest(s.modified_index, r.index)
     from jsonb_to_recordset($1) as r(${serviceColumns})
     where s.name = r.name and s.revision = r.revision - 1 and not exists (
@@ -240,6 +244,7 @@ interface ServiceRow {
   aliases: string[]
   dependencies: string[]
   endpoints: unknown
+  health_interval_seconds: number
   revision: number
   created_at: Date
 }
@@ -250,6 +255,7 @@ function serviceFromRow(row: ServiceRow): ServiceRecord {
     aliases: row.aliases,
     dependencies: row.dependencies,
     endpoints: endpointsFrom(row.endpoints),
+    healthIntervalSeconds: row.health_interval_seconds,
     revision: row.revision,
     createdAt: row.created_at.toISOString(),
   }

@@ -1,5 +1,5 @@
 /** Rows of the registry: what survives a restart. Leases and probe results live in memory. */
-import type { ColumnType } from 'kysely'
+import type { ColumnType, Generated } from 'kysely'
 
 type Json<T> = ColumnType<T, string, string>
 
@@ -9,6 +9,7 @@ export interface RegistryTables {
     aliases: string[]
     dependencies: string[]
     endpoints: Json<unknown[]>
+    health_interval_seconds: Generated<number>
     revision: number
     modified_index: number
     created_at: Date

@@ -23,7 +23,7 @@ import {
   type ServiceRecord,
 } from './records.ts'
 import {
-  putAliases,
+  updateService,
   putConfig,
   putInstance,
   putService,
@@ -139,6 +139,8 @@ function entryFor(view: RegistryView, act: Action): Entry | null {
         aliases: known?.aliases ?? [],
         dependencies: act.deps,
         endpoints: [{ path: '/x', methods: ['GET'] }],
+        // Differs from the default, so that a row that loses it is noticed.
+        healthIntervalSeconds: 10 + (act.port % 50),
         revision: (known?.revision ?? 0) + 1,
         createdAt: known?.createdAt ?? '2026-11-23T12:00:00.000Z',
       }
@@ -182,7 +184,7 @@ function entryFor(view: RegistryView, act: Action): Entry | null {
       const next = { ...known, aliases: act.aliases, revision: known.revision + 1 }
       return {
         keys: [known.name, ...act.aliases].map((name) => `service:${name}`),
-        writes: [write(putAliases, next)],
+        writes: [write(updateService, next)],
         events: [serviceChanged(next)],
         audit: null,
       }
@@ -390,6 +392,7 @@ test('a dependency cycle is found through each of its members, and through nobod
         aliases: [],
         dependencies: of,
         endpoints: [],
+        healthIntervalSeconds: 30,
         revision: 1,
         createdAt: '2026-11-23T12:00:00.000Z',
       }),

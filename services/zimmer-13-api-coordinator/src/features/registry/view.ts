@@ -7,6 +7,7 @@
  * one copy. The view is the fold of the ledger and nothing else; what is believed but not yet
  * written (fresh evidence of health) lives beside it.
  */
+import { healthIntervalSecondsDefault } from '@haus/contract'
 import type { Kysely } from 'kysely'
 import type { LedgerEvent, Projection } from '../../platform/ledger/ledger.ts'
 import type { Tables } from '../tables.ts'
@@ -297,7 +298,15 @@ class MemoryView implements RegistryView {
 
 /** The registration of an instance always writes its service too; this keeps a fold total. */
 function bareService(name: string, createdAt: string): ServiceRecord {
-  return { name, aliases: [], dependencies: [], endpoints: [], revision: 1, createdAt }
+  return {
+    name,
+    aliases: [],
+    dependencies: [],
+    endpoints: [],
+    healthIntervalSeconds: healthIntervalSecondsDefault,
+    revision: 1,
+    createdAt,
+  }
 }
 
 function placeOf(instances: readonly InstanceRecord[], id: string): number {

@@ -1,6 +1,8 @@
 import { test } from 'node:test'
 import assert from 'node:assert/strict'
 import type { InstanceRecord, ServiceRecord } from '../../features/registry/index.ts'
+import { createCheckStatistics } from '../../features/health/index.ts'
+import { ManualClock } from '../../testing/manual-clock.ts'
 import { startHttpServer } from '../../testing/http-server.ts'
 import { createMetrics } from './metrics.ts'
 import type { MetricsReadings } from './metrics.ts'
@@ -37,9 +39,15 @@ const record: ServiceRecord = {
   aliases: [],
   dependencies: [],
   endpoints: [],
+  healthIntervalSeconds: 30,
   revision: 1,
   createdAt: '2026-11-23T12:00:00.000Z',
 }
+
+const statistics = createCheckStatistics(new ManualClock())
+statistics.add({ kind: 'passed', reason: null, mend: null, latencyMs: 2 }, 0.5)
+statistics.add({ kind: 'timeout', reason: 'no answer', mend: null, latencyMs: 5_001 }, 40)
+statistics.add({ kind: 'passed', reason: null, mend: null, latencyMs: 2 }, null)
 
 const readings: MetricsReadings = {
   version: '0.1.0',
@@ -73,6 +81,16 @@ const readings: MetricsReadings = {
         },
       ],
     ]),
+  }),
+  instanceState: ({ state, draining, maintenance }) =>
+    maintenance ? 'maintenance' : draining ? 'draining' : state,
+  monitor: () => ({
+    statistics,
+    instances: 4,
+    underWay: 1,
+    overdue: 2,
+    resultsUnwritten: 5,
+    resultsDropped: 6,
   }),
   streams: () => 2,
   integrityFailures: () => 1,
@@ -119,6 +137,28 @@ test('instances are counted by the state that every surface shows', async () => 
   assert.equal(found.get('haus_instances{state="draining",lease="held"}'), 1)
   assert.equal(found.get('haus_instances{state="maintenance",lease="none"}'), 1)
   assert.equal(found.get('haus_instances{state="offline",lease="held"}'), 0)
+})
+
+test('the monitor tells what it found, how long that took, and how late it was', async () => {
+  const found = samples(await createMetrics().text(readings))
+  assert.equal(found.get('haus_checks_total{outcome="passed"}'), 2)
+  assert.equal(found.get('haus_checks_total{outcome="timeout"}'), 1)
+  assert.equal(found.get('haus_checks_total{outcome="unjudged"}'), 0)
+  assert.equal(found.get('haus_checks_under_way'), 1)
+  assert.equal(found.get('haus_checks_overdue'), 2)
+  assert.equal(found.get('haus_check_results_dropped_total'), 6)
+  assert.equal(found.get('haus_check_duration_seconds_bucket{le="0.005"}'), 2)
+  assert.equal(found.get('haus_check_duration_seconds_bucket{le="5"}'), 2)
+  assert.equal(found.get('haus_check_duration_seconds_count'), 3)
+  assert.equal(found.get('haus_check_lateness_seconds_bucket{le="0.001"}'), 1)
+  assert.equal(found.get('haus_check_lateness_seconds_count'), 2, 'newcomers have no due time')
+})
+
+test('each service has its instances by state', async () => {
+  const found = samples(await createMetrics().text(readings))
+  assert.equal(found.get('haus_service_instances{service="orders",state="healthy"}'), 1)
+  assert.equal(found.get('haus_service_instances{service="orders",state="maintenance"}'), 1)
+  assert.equal(found.get('haus_service_instances{service="orders",state="offline"}'), 0)
 })
 
 test('requests are counted by operation and class; what is no operation adds no series', async () => {

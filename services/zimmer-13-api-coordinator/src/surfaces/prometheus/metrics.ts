@@ -1,9 +1,13 @@
-/** What Prometheus may know of the house: counts and times, never a name of a service or a secret. */
-import { catalogue, instanceStates } from '@haus/contract'
+/**
+ * What Prometheus may know of the house: counts, times and the names of services, never a secret.
+ */
+import { catalogue, instanceStates, type InstanceState } from '@haus/contract'
 import { Counter, Gauge, Registry } from 'prom-client'
-import type { HouseSnapshot } from '../../features/registry/index.ts'
+import type { MonitorReport } from '../../features/health/index.ts'
+import type { HouseSnapshot, InstanceRecord } from '../../features/registry/index.ts'
 import type { RequestDone } from '../../platform/http/index.ts'
 import type { LedgerStatus } from '../../platform/ledger/ledger.ts'
+import { checkMetrics, serviceMetrics } from './check-metrics.ts'
 import { createRequestDurations } from './request-durations.ts'
 
 /** Read when Prometheus asks, so that nothing is kept twice. */
@@ -16,6 +20,9 @@ export interface MetricsReadings {
   eventLoopLagMs(): number
   ledger(): LedgerStatus
   house(): HouseSnapshot
+  /** What every surface shows of it: what is believed, and the operator's word. */
+  instanceState(instance: InstanceRecord): InstanceState
+  monitor(): MonitorReport
   streams(): number
   /** Rows since the start whose message authentication code was wrong. */
   integrityFailures(): number
@@ -73,19 +80,24 @@ export function createMetrics(): Metrics {
       )
       gauge('haus_event_streams', 'Open event streams.', readings.streams())
       gauge('haus_services', 'Services that are known.', house.services.size)
-      instances(registry, house)
+      instances(registry, house, readings)
       new Counter({
         name: 'haus_integrity_failures_total',
         help: 'Stored rows that were refused because their authentication code was wrong.',
         registers: [registry],
       }).inc(readings.integrityFailures())
 
-      return (await registry.metrics()) + durations.text()
+      return [
+        await registry.metrics(),
+        serviceMetrics(house, (instance) => readings.instanceState(instance)),
+        checkMetrics(readings.monitor()),
+        durations.text(),
+      ].join('')
     },
   }
 }
 
-function instances(registry: Registry, house: HouseSnapshot): void {
+function instances(registry: Registry, house: HouseSnapshot, readings: MetricsReadings): void {
   const gauge = new Gauge({
     name: 'haus_instances',
     help: 'Instances by state; with a lease of their own, or kept by their probe alone.',
@@ -97,10 +109,8 @@ function instances(registry: Registry, house: HouseSnapshot): void {
   )
   for (const service of house.services.values()) {
     for (const instance of service.instances) {
-      const { state, leased, draining, maintenance } = instance
-      const shown = maintenance ? 'maintenance' : draining ? 'draining' : state
-      const count = counts.get(shown)
-      if (count !== undefined) count[leased ? 'leased' : 'probed'] += 1
+      const count = counts.get(readings.instanceState(instance))
+      if (count !== undefined) count[instance.leased ? 'leased' : 'probed'] += 1
     }
   }
   for (const [state, { leased, probed }] of counts) {

@@ -1,0 +1,218 @@
+/**
+ * What is remembered of one instance: its last checks, and how much of the last day it was up.
+ *
+ * Uptime is time and not a count of checks, because a doubt is probed three times in 600 ms and
+ * would weigh as much as a minute. The time between two checks counts for what the first of them
+ * found; beyond two intervals nobody looked (maintenance, or Haus itself was away), and it counts
+ * for nobody. Hours are those of the wall clock, which is only shown: a clock that jumped moves
+ * figures and changes no decision.
+ */
+export interface CheckResult {
+  readonly at: string
+  readonly ok: boolean
+  readonly latencyMs: number
+  readonly reason: string | null
+}
+
+export interface NewCheck {
+  readonly wallMs: number
+  readonly monotonicMs: number
+  readonly ok: boolean
+  readonly latencyMs: number
+  readonly reason: string | null
+  readonly intervalMs: number
+}
+
+interface Hour {
+  /** Since 1970. */
+  readonly hour: number
+  observedSeconds: number
+  upSeconds: number
+}
+
+const hourMs = 3_600_000
+/** The hour that runs, and 24 before it. */
+const hoursKept = 25
+/** Different reasons among the kept checks; a status is one, so more is somebody who plays with them. */
+const textsMax = 32
+const textOfTheRest = 'for another reason'
+const formatVersion = 1
+
+export class CheckRecord {
+  /** Side by side and not as objects: a million checks are 24 MB and not 100. Oldest first. */
+  #times: number[] = []
+  #latencies: number[] = []
+  /** Twice the place of the text, plus one if it passed; text 0 is none. */
+  #codes: number[] = []
+  #texts: string[] = ['']
+  #hours: Hour[] = []
+  #lastFailure: { readonly reason: string; readonly atMs: number } | null = null
+  #previous: { readonly monotonicMs: number; readonly ok: boolean } | null = null
+  /** Results that are nowhere but here. */
+  unwritten = 0
+
+  get size(): number {
+    return this.#times.length
+  }
+
+  /** Returns how many results made room that nobody had written. */
+  add(check: NewCheck, keep: number): number {
+    const { wallMs, monotonicMs, ok, latencyMs, reason, intervalMs } = check
+    this.#times.push(wallMs)
+    this.#latencies.push(Math.round(latencyMs * 10) / 10)
+    this.#codes.push(2 * this.#placeOf(reason) + (ok ? 1 : 0))
+    if (!ok) this.#lastFailure = { reason: reason ?? textOfTheRest, atMs: wallMs }
+    if (this.#previous) {
+      const spanMs = Math.min(monotonicMs - this.#previous.monotonicMs, 2 * intervalMs)
+      this.#count(Math.floor(wallMs / hourMs), spanMs / 1_000, this.#previous.ok)
+    }
+    this.#previous = { monotonicMs, ok }
+    this.unwritten += 1
+    const surplus = this.size - keep
+    if (surplus > 0) {
+      for (const kept of [this.#times, this.#latencies, this.#codes]) kept.splice(0, surplus)
+    }
+    const dropped = Math.max(0, this.unwritten - this.size)
+    this.unwritten -= dropped
+    return dropped
+  }
+
+  /** The newest first. */
+  results(): CheckResult[] {
+    const results: CheckResult[] = []
+    for (let place = this.size - 1; place >= 0; place--) {
+      const code = this.#codes[place] ?? 0
+      results.push({
+        at: new Date(this.#times[place] ?? 0).toISOString(),
+        ok: code % 2 === 1,
+        latencyMs: this.#latencies[place] ?? 0,
+        reason: code < 2 ? null : (this.#texts[code >> 1] ?? textOfTheRest),
+      })
+    }
+    return results
+  }
+
+  lastFailure(): { readonly reason: string; readonly at: string } | null {
+    const last = this.#lastFailure
+    return last && { reason: last.reason, at: new Date(last.atMs).toISOString() }
+  }
+
+  /** Of the last 24 full hours and the one that runs. */
+  day(wallMs: number): { readonly observedSeconds: number; readonly uptime: number | null } {
+    const now = Math.floor(wallMs / hourMs)
+    let observed = 0
+    let up = 0
+    for (const { hour, observedSeconds, upSeconds } of this.#hours) {
+      if (hour > now || hour <= now - hoursKept) continue
+      observed += observedSeconds
+      up += upSeconds
+    }
+    const uptime = observed === 0 ? null : Math.round((up / observed) * 1e5) / 1e5
+    return { observedSeconds: Math.round(observed), uptime }
+  }
+
+  /** About 1.5 KB for a hundred checks: times are told as differences. */
+  encode(): string {
+    const times = this.#times.map((time, place) =>
+      place === 0 ? time : time - (this.#times[place - 1] ?? 0),
+    )
+    return JSON.stringify({
+      v: formatVersion,
+      t: times,
+      l: this.#latencies,
+      c: this.#codes,
+      x: this.#texts.slice(1),
+      h: this.#hours.map(({ hour, observedSeconds, upSeconds }) => [
+        hour,
+        Math.round(observedSeconds),
+        Math.round(upSeconds),
+      ]),
+      f: this.#lastFailure && [this.#lastFailure.atMs, this.#lastFailure.reason],
+    })
+  }
+
+  /** Null when it is not a record, or one of a later format: then it is begun anew. */
+  static decode(text: string): CheckRecord | null {
+    const value: unknown = parsed(text)
+    if (!isObject(value) || value['v'] !== formatVersion) return null
+    const { t: times, l: latencies, c: codes, x: texts, h: hours, f: failure } = value
+    if (!isNumbers(times) || !isNumbers(latencies) || !isNumbers(codes)) return null
+    if (times.length !== latencies.length || times.length !== codes.length) return null
+    if (!Array.isArray(texts) || !Array.isArray(hours)) return null
+    const record = new CheckRecord()
+    let timeMs = 0
+    record.#times = times.map((step) => (timeMs += step))
+    if (!record.#times.every(isTime)) return null
+    record.#latencies = latencies
+    record.#codes = codes
+    record.#texts = ['', ...texts.map(String)]
+    for (const row of hours.slice(-hoursKept)) {
+      if (!isNumbers(row)) return null
+      const [hour = 0, observedSeconds = 0, upSeconds = 0] = row
+      record.#hours.push({ hour, observedSeconds, upSeconds })
+    }
+    if (Array.isArray(failure) && typeof failure[1] === 'string' && isTime(failure[0])) {
+      record.#lastFailure = { atMs: failure[0], reason: failure[1] }
+    }
+    return record
+  }
+
+  #count(hour: number, seconds: number, up: boolean): void {
+    let found = this.#hours.findLast((known) => known.hour === hour)
+    if (!found) {
+      found = { hour, observedSeconds: 0, upSeconds: 0 }
+      this.#hours.push(found)
+      if (this.#hours.length > hoursKept) this.#hours.shift()
+    }
+    found.observedSeconds += seconds
+    if (up) found.upSeconds += seconds
+  }
+
+  #placeOf(text: string | null): number {
+    if (text === null) return 0
+    const known = this.#texts.indexOf(text, 1)
+    if (known > 0) return known
+    if (this.#texts.length > textsMax) this.#forgetUnusedTexts()
+    if (this.#texts.length > textsMax) {
+      this.#texts[textsMax] = textOfTheRest
+      return textsMax
+    }
+    return this.#texts.push(text) - 1
+  }
+
+  #forgetUnusedTexts(): void {
+    const texts = ['']
+    const moved = new Map<number, number>([[0, 0]])
+    this.#codes = this.#codes.map((code) => {
+      const before = code >> 1
+      let after = moved.get(before)
+      if (after === undefined) {
+        after = texts.push(this.#texts[before] ?? textOfTheRest) - 1
+        moved.set(before, after)
+      }
+      return 2 * after + (code % 2)
+    })
+    this.#texts = texts
+  }
+}
+
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return null
+  }
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+function isNumbers(value: unknown): value is number[] {
+  return Array.isArray(value) && value.every((item) => Number.isFinite(item))
+}
+
+/** What a date can be made of. */
+function isTime(value: unknown): value is number {
+  return typeof value === 'number' && Math.abs(value) <= 8.64e15
+}
