@@ -1,7 +1,11 @@
 /**
  * The real house as a child process: `main.ts` started as an operator would start it, over a data
  * folder of its own, watched from outside only. What it says about itself comes from its files,
- * its streams and its API; nothing here reaches into its code.
+ * its streams and its API.
+ *
+ * A house that brings no data folder gets one in which the empty, migrated database already lies,
+ * since unpacking and migrating it is a third of a first start. Everything else is made by the house
+ * itself; tests of the first start bring a folder.
  *
  * The environment is made afresh: no HAUS_* of the caller leaks in, since an unknown one is fatal.
  */
@@ -11,6 +15,8 @@ import fs from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
+import { migrations } from '../services/zimmer-13-api-coordinator/src/migrations/index.ts'
+import { cloneDataDir } from '../services/zimmer-13-api-coordinator/src/testing/databases.ts'
 import { createClient, type HouseClient } from './client.ts'
 
 export const repositoryRoot = path.resolve(import.meta.dirname, '..')
@@ -25,7 +31,7 @@ const lookAgainAfterMs = 10
 const outputLimitChars = 4 * 1024 * 1024
 
 export interface HouseOptions {
-  /** Default: a new temporary folder, deleted by `dispose`. */
+  /** Default: a new temporary folder with an empty database, deleted by `dispose`. */
   readonly dataDir?: string | undefined
   /** Absent: the embedded database. */
   readonly databaseUrl?: string | undefined
@@ -68,7 +74,9 @@ export interface House extends AsyncDisposable {
 /** Starts a house and waits until it serves. @throws with its output when it ends before that. */
 export async function startHouse(options: HouseOptions = {}): Promise<House> {
   const own = options.dataDir === undefined
-  const dataDir = options.dataDir ?? temporaryFolder()
+  const dataDir =
+    options.dataDir ??
+    (options.databaseUrl === undefined ? await folderWithDatabase() : temporaryFolder())
   // A killed house leaves its own behind: the port in it may be anybody's by now.
   fs.rmSync(path.join(dataDir, 'endpoints.json'), { force: true })
   const startedMs = performance.now()
@@ -133,6 +141,11 @@ export function temporaryFolder(): string {
   return fs.mkdtempSync(path.join(tmpdir(), 'haus-e2e-'))
 }
 
+/** A temporary folder in which the embedded database lies, migrated and empty: a house moves in sooner. */
+export function folderWithDatabase(): Promise<string> {
+  return cloneDataDir(migrations)
+}
+
 interface Running {
   readonly child: ChildProcess
   readonly pid: number
@@ -173,7 +186,7 @@ export function houseEnvironment(
   options: HouseOptions & { readonly dataDir: string },
 ): Record<string, string> {
   const inherited: Record<string, string> = {}
-  for (const name of ['PATH', 'HOME', 'TMPDIR', 'NODE_OPTIONS']) {
+  for (const name of ['PATH', 'HOME', 'TMPDIR', 'NODE_OPTIONS', 'NODE_COMPILE_CACHE']) {
     const value = process.env[name]
     if (value !== undefined) inherited[name] = value
   }

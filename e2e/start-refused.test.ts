@@ -13,6 +13,7 @@ import { postgresUnavailable } from '../services/zimmer-13-api-coordinator/src/t
 import { createTestDatabase } from '../services/zimmer-13-api-coordinator/src/testing/postgres-database.ts'
 import {
   attemptStart,
+  folderWithDatabase,
   startHouse,
   temporaryFolder,
   type Ended,
@@ -24,7 +25,15 @@ const databaseDeadlineMs = 120_000
 const long = process.env['HAUS_TEST_LONG'] === '1'
 
 function folder(t: TestContext): string {
-  const made = temporaryFolder()
+  return removedAfter(t, temporaryFolder())
+}
+
+/** For tests that are not about the very first start. */
+async function preparedFolder(t: TestContext): Promise<string> {
+  return removedAfter(t, await folderWithDatabase())
+}
+
+function removedAfter(t: TestContext, made: string): string {
   t.after(() => fs.rmSync(made, { recursive: true, force: true }))
   return made
 }
@@ -61,7 +70,7 @@ test('a port that is taken', async (t) => {
   const address = server.address()
   assert.ok(typeof address === 'object' && address !== null)
   const ended = await attemptStart({
-    dataDir: folder(t),
+    dataDir: await preparedFolder(t),
     env: { HAUS_API_ADDR: `127.0.0.1:${address.port}` },
   })
   assertRefused(ended, 'address_in_use', `127.0.0.1:${address.port}`)
@@ -69,7 +78,7 @@ test('a port that is taken', async (t) => {
 
 test('an address that is not of this machine', async (t) => {
   const ended = await attemptStart({
-    dataDir: folder(t),
+    dataDir: await preparedFolder(t),
     env: { HAUS_API_ADDR: '192.0.2.1:0', HAUS_ALLOW_PLAINTEXT: 'true' },
   })
   assertRefused(ended, 'address_unusable', '192.0.2.1')
@@ -107,9 +116,9 @@ test('a data folder that this user may not write to', maySkip, async (t) => {
 })
 
 test('a root key that is not the right one', async (t) => {
-  const dataDir = folder(t)
+  const dataDir = await preparedFolder(t)
   await openOnce({ dataDir })
-  const other = folder(t)
+  const other = await preparedFolder(t)
   await openOnce({ dataDir: other })
   const keyFile = path.join(dataDir, 'root.key')
   fs.copyFileSync(path.join(other, 'root.key'), keyFile)
@@ -117,7 +126,7 @@ test('a root key that is not the right one', async (t) => {
 })
 
 test('a root key that is lost is never replaced by a new one', async (t) => {
-  const dataDir = folder(t)
+  const dataDir = await preparedFolder(t)
   await openOnce({ dataDir })
   const keyFile = path.join(dataDir, 'root.key')
   const key = fs.readFileSync(keyFile)
@@ -129,7 +138,7 @@ test('a root key that is lost is never replaced by a new one', async (t) => {
 })
 
 test('a second house on the same data folder; the first one goes on', async (t) => {
-  const dataDir = folder(t)
+  const dataDir = await preparedFolder(t)
   await using house = await startHouse({ dataDir })
   const ended = await attemptStart({ dataDir })
   assertRefused(ended, 'data_dir_locked', dataDir, String(house.pid))

@@ -1,5 +1,6 @@
 /**
- * `npm test`: the checks, then every test file, then one line of counts as the very last line.
+ * `npm test`: the checks and beside them every test file, then one line of counts as the very last
+ * line.
  *
  *   node scripts/test.ts                         everything
  *   node scripts/test.ts --checks-only           types, lint, format and the like
@@ -8,8 +9,8 @@
  *
  * A failing step never hides the next one; the end says which failed.
  */
-import { statSync } from 'node:fs'
-import { availableParallelism } from 'node:os'
+import { mkdirSync, mkdtempSync, rmSync, statSync } from 'node:fs'
+import { availableParallelism, tmpdir } from 'node:os'
 import path from 'node:path'
 import { parseArgs } from 'node:util'
 import {
@@ -26,8 +27,20 @@ const root = path.resolve(import.meta.dirname, '..')
 const checkTimeoutMs = 180_000
 /** The crash tests are the longest files, at about a minute on two slow cores. */
 const defaultFileTimeoutMs = 240_000
-/** Each file may start an embedded database of 200 MB and more, so not every core gets one. */
-const highestConcurrency = 4
+/**
+ * One more than there are cores, since every file waits now and then. Each may start an embedded
+ * database of 200 MB and more, so many cores do not get many more.
+ */
+const defaultConcurrency = Math.min(availableParallelism() + 1, 4)
+/** The longest ones, seen on two cores: begun last, one of them would run on alone at the end. */
+const begunFirst = [
+  'e2e/crash.test.ts',
+  'e2e/start-refused.test.ts',
+  'services/zimmer-13-api-coordinator/src/features/identity/house.test.ts',
+  'services/zimmer-13-api-coordinator/src/platform/ledger/silence.test.ts',
+  'services/zimmer-13-api-coordinator/src/platform/ledger/ledger.test.ts',
+  'services/zimmer-13-api-coordinator/src/platform/database',
+]
 
 const { values: options, positionals: parts } = parseArgs({
   allowPositionals: true,
@@ -41,6 +54,7 @@ const { values: options, positionals: parts } = parseArgs({
 
 const children = new Children()
 let server: PostgresServer | undefined
+let runFolder: string | undefined
 const startedMs = performance.now()
 
 let interrupted = false
@@ -59,9 +73,10 @@ for (const [signal, exitCode] of [
 }
 
 const partial = parts.length > 0 || options.grep !== undefined
-const failedChecks = partial ? [] : await runChecks(listChecks(root))
-let results: FileResult[] = []
-if (!options['checks-only']) results = await runTests(selectFiles())
+const [failedChecks, results] = await Promise.all([
+  partial ? [] : runChecks(listChecks(root)),
+  options['checks-only'] ? [] : runTests(selectFiles()),
+])
 if (!interrupted) {
   await stop()
   process.exitCode = report()
@@ -70,6 +85,7 @@ if (!interrupted) {
 async function stop(): Promise<void> {
   await children.stopAll()
   await server?.stop()
+  if (runFolder !== undefined) rmSync(runFolder, { recursive: true, force: true })
 }
 
 async function runChecks(checks: readonly Check[]): Promise<Check[]> {
@@ -93,7 +109,9 @@ async function runChecks(checks: readonly Check[]): Promise<Check[]> {
 }
 
 function selectFiles(): string[] {
-  const all = findFiles(root, '{packages,services,scripts,bench,e2e}/**/*.test.ts')
+  const found = findFiles(root, '{packages,services,scripts,bench,e2e}/**/*.test.ts')
+  const isLong = (file: string): boolean => begunFirst.some((long) => file.startsWith(long))
+  const all = [...found.filter(isLong), ...found.filter((file) => !isLong(file))]
   if (parts.length === 0) return all
   const chosen = new Set<string>()
   for (const part of parts) {
@@ -111,7 +129,7 @@ function selectFiles(): string[] {
 }
 
 async function runTests(files: readonly string[]): Promise<FileResult[]> {
-  const env: NodeJS.ProcessEnv = { ...process.env }
+  const env: NodeJS.ProcessEnv = { ...process.env, ...sharedFolders() }
   // A single file starts a server itself if it needs one at all.
   if (files.length > 1 && !env['HAUS_TEST_POSTGRES_URL'] && postgresUnavailable() === undefined) {
     server = await startPostgres()
@@ -123,15 +141,21 @@ async function runTests(files: readonly string[]): Promise<FileResult[]> {
     env,
     children,
     grep: options.grep,
-    concurrency: Number(
-      options.concurrency ?? Math.min(availableParallelism(), highestConcurrency),
-    ),
+    concurrency: Number(options.concurrency ?? defaultConcurrency),
     fileTimeoutMs: Number(options['file-timeout-seconds'] ?? defaultFileTimeoutMs / 1000) * 1000,
     onResult: sayResult,
   }).catch((error: unknown) => {
     if (interrupted) return []
     throw error
   })
+}
+
+/** What every file of the run would otherwise make again: migrated databases, and compiled code. */
+function sharedFolders(): NodeJS.ProcessEnv {
+  runFolder = mkdtempSync(path.join(tmpdir(), 'haus-test-run-'))
+  const templates = path.join(runFolder, 'templates')
+  mkdirSync(templates)
+  return { HAUS_TEST_TEMPLATES: templates, NODE_COMPILE_CACHE: path.join(runFolder, 'code') }
 }
 
 function sayResult(result: FileResult): void {

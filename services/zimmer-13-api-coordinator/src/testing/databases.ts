@@ -2,7 +2,7 @@
  * The database matrix: a suite written as `for (const kind of databaseKinds)` runs on both kinds.
  *
  * Every call gives a database of its own that is already migrated: on PGlite a copy of a folder
- * migrated once in this process, on PostgreSQL a clone of a template migrated once on the server.
+ * migrated once in the run of tests, on PostgreSQL a clone of a template migrated once on the server.
  */
 import { createHash, randomBytes } from 'node:crypto'
 import fs from 'node:fs'
@@ -10,6 +10,7 @@ import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { Client } from 'pg'
 import type { HausError } from '@haus/contract'
+import { hausSchema } from '../platform/database/database.ts'
 import {
   migrate,
   openDatabase,
@@ -51,8 +52,12 @@ export async function openTestDatabase<Tables>(
   options: TestDatabaseOptions,
 ): Promise<TestDatabase<Tables>> {
   if (kind === 'embedded') {
+    const emptied = idle?.findIndex(({ migrations }) => migrations === options.migrations) ?? -1
+    const [again] = isPlain(options) && emptied >= 0 ? (idle?.splice(emptied, 1) ?? []) : []
+    if (again)
+      return asTestDatabase(again.database as unknown as Database<Tables>, again, options, noDrop)
     const dataDir = await cloneDataDir(options.migrations)
-    return openAt<Tables>({ dataDir }, options, () => Promise.resolve())
+    return openAt<Tables>({ dataDir }, options, noDrop)
   }
   const { url, drop } = await clonePostgres(options.migrations)
   return openAt<Tables>({ dataDir: temporaryFolder(), url }, options, drop)
@@ -65,6 +70,61 @@ export async function cloneDataDir(migrations: Record<string, Migration>): Promi
   fs.cpSync(template, dataDir, { recursive: true, mode: fs.constants.COPYFILE_FICLONE })
   return dataDir
 }
+
+/** An open embedded database that a test is done with: its schema is as new, and so is its folder. */
+interface Idle {
+  readonly database: Database<unknown>
+  readonly dataDir: string
+  readonly migrations: Record<string, Migration>
+}
+
+/** Tests of a file run one after the other, and few open two at once. */
+const idleMax = 2
+let idle: Idle[] | undefined
+
+/**
+ * For a file of many small tests: `reuseDatabases(after)` at its top makes the embedded databases
+ * pass from test to test, since opening one takes longer than most tests do. Between two tests the
+ * schema is dropped and migrated anew and the connection replaced, so nothing is handed down.
+ */
+export function reuseDatabases(after: (closeAll: () => Promise<void>) => void): void {
+  idle ??= []
+  after(async () => {
+    const closing = idle ?? []
+    idle = undefined
+    for (const { database, dataDir } of closing) {
+      await database.close()
+      fs.rmSync(dataDir, { recursive: true, force: true })
+    }
+  })
+}
+
+/** Only a handle that nobody else looks at may be handed on. */
+function isPlain({ log, onFatal }: TestDatabaseOptions): boolean {
+  return log === undefined && onFatal === undefined
+}
+
+/** False when the test has closed it, broken it, or still holds its connection. */
+async function putAside(each: Idle): Promise<boolean> {
+  if (idle === undefined || idle.length >= idleMax) return false
+  const { database, dataDir, migrations } = each
+  try {
+    await database.pool.query(`drop schema ${hausSchema} cascade`)
+    await migrate(database.db, migrations)
+    const client = await database.pool.connect()
+    client.release(true)
+  } catch {
+    return false
+  }
+  for (const name of fs.readdirSync(dataDir)) {
+    if (name === 'database' || name === 'haus.lock') continue
+    fs.rmSync(path.join(dataDir, name), { recursive: true })
+  }
+  idle.push(each)
+  return true
+}
+
+const noDrop = (): Promise<void> => Promise.resolve()
 
 async function openAt<Tables>(
   location: { readonly url?: string; readonly dataDir: string },
@@ -80,16 +140,39 @@ async function openAt<Tables>(
         throw error
       }),
   })
+  return asTestDatabase(database, location, options, drop)
+}
+
+function asTestDatabase<Tables>(
+  database: Database<Tables>,
+  location: { readonly url?: string; readonly dataDir: string },
+  options: TestDatabaseOptions,
+  drop: () => Promise<void>,
+): TestDatabase<Tables> {
+  const { dataDir } = location
+  const { migrations } = options
+  const mayPassOn = database.kind === 'embedded' && isPlain(options)
+  const subscriptions: (() => Promise<void>)[] = []
   let cleaned: Promise<void> | undefined
   const cleanup = async (): Promise<void> => {
+    if (mayPassOn) {
+      for (const unsubscribe of subscriptions) await unsubscribe()
+      const untyped = database as unknown as Database<unknown>
+      if (await putAside({ database: untyped, dataDir, migrations })) return
+    }
     await database.close()
     await drop()
-    fs.rmSync(location.dataDir, { recursive: true, force: true })
+    fs.rmSync(dataDir, { recursive: true, force: true })
   }
   const once = (): Promise<void> => (cleaned ??= cleanup())
   return {
     ...database,
     location,
+    listen: async (channel, onNotify) => {
+      const unsubscribe = await database.listen(channel, onNotify)
+      subscriptions.push(unsubscribe)
+      return unsubscribe
+    },
     reopen: async () => {
       await database.close()
       return openAt<Tables>(location, options, drop)
@@ -103,7 +186,8 @@ function temporaryFolder(): string {
   return fs.mkdtempSync(path.join(tmpdir(), 'haus-test-'))
 }
 
-// One template per process and list of migrations is the point; they end with the process.
+// One template per list of migrations is the point. Of this process, unless the run has a folder for
+// all of them (`scripts/test.ts` makes and deletes it): making one costs more than most tests do.
 const embeddedTemplates = new WeakMap<object, Promise<string>>()
 
 function embeddedTemplate(migrations: Record<string, Migration>): Promise<string> {
@@ -115,11 +199,24 @@ function embeddedTemplate(migrations: Record<string, Migration>): Promise<string
 }
 
 async function makeEmbeddedTemplate(migrations: Record<string, Migration>): Promise<string> {
+  const shared = process.env['HAUS_TEST_TEMPLATES']
+  const finished = shared === undefined ? undefined : path.join(shared, fingerprint(migrations))
+  if (finished !== undefined && fs.existsSync(finished)) return finished
   const dataDir = temporaryFolder()
-  process.once('exit', () => fs.rmSync(dataDir, { recursive: true, force: true }))
+  const deleteIt = (): void => fs.rmSync(dataDir, { recursive: true, force: true })
+  process.once('exit', deleteIt)
   await migrateAt({ dataDir }, migrations)
   fs.rmSync(path.join(dataDir, 'haus.lock'), { force: true })
-  return dataDir
+  if (finished === undefined) return dataDir
+  try {
+    // Renamed into place: whoever sees it sees all of it.
+    fs.renameSync(dataDir, finished)
+  } catch (error) {
+    // Another file of the run was faster.
+    if (!fs.existsSync(finished)) throw error
+    deleteIt()
+  }
+  return finished
 }
 
 async function migrateAt(

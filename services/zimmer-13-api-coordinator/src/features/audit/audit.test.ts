@@ -1,13 +1,20 @@
 import assert from 'node:assert/strict'
-import { test, type TestContext } from 'node:test'
+import { after, test, type TestContext } from 'node:test'
 import { listAudit } from '@haus/contract'
 import { systemClock } from '../../platform/clock/clock.ts'
 import { migrations } from '../../migrations/index.ts'
-import { databaseKinds, needsDatabase, openTestDatabase } from '../../testing/databases.ts'
+import {
+  databaseKinds,
+  needsDatabase,
+  openTestDatabase,
+  reuseDatabases,
+} from '../../testing/databases.ts'
 import { startHttpServer } from '../../testing/http-server.ts'
 import { until } from '../../testing/until.ts'
 import type { LedgerTables } from '../../platform/ledger/table.ts'
 import { auditRoutes } from './index.ts'
+
+reuseDatabases(after)
 
 interface Page {
   items: { id: number; target: string; action: string }[]

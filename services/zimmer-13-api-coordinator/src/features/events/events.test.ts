@@ -1,17 +1,24 @@
 import assert from 'node:assert/strict'
-import { test } from 'node:test'
+import { after, test } from 'node:test'
 import { migrations } from '../../migrations/index.ts'
 import { anonymous, type Caller, type RequestContext } from '../../platform/http/caller.ts'
 import { systemClock } from '../../platform/clock/clock.ts'
 import type { Log } from '../../platform/log/log.ts'
 import { createLedger, type NewEvent, type RunningLedger } from '../../platform/ledger/index.ts'
 import type { LedgerTables } from '../../platform/ledger/table.ts'
-import { openTestDatabase, silentLog, type TestDatabase } from '../../testing/databases.ts'
+import {
+  openTestDatabase,
+  reuseDatabases,
+  silentLog,
+  type TestDatabase,
+} from '../../testing/databases.ts'
 import { ManualClock } from '../../testing/manual-clock.ts'
 import { until } from '../../testing/until.ts'
 import { createEventBus } from './bus.ts'
 import type { EventStream } from './event-stream.ts'
 import { createEvents, type Events } from './events.ts'
+
+reuseDatabases(after)
 
 interface House extends AsyncDisposable {
   readonly events: Events
@@ -216,13 +223,13 @@ test('a stream ends with its token whichever way the wall clock jumps', async ()
   const { clock } = house
   for (const wall of ['2026-11-22T12:00:00.000Z', '2026-11-24T12:00:00.000Z']) {
     const until60 = contextOf({ expiresAtMonotonicMs: clock.monotonicMs() + 60_000 })
-    const before = collect(house.events.open(until60, {}, undefined))
+    const opened = collect(house.events.open(until60, {}, undefined))
     clock.setWall(wall)
-    const after = collect(house.events.open(until60, {}, undefined))
+    const openedLater = collect(house.events.open(until60, {}, undefined))
     clock.advance(59_999)
     assert.equal(house.events.streams, 2, wall)
     clock.advance(1)
-    await until('both end', () => before.ended && after.ended)
+    await until('both end', () => opened.ended && openedLater.ended)
   }
 })
 

@@ -347,7 +347,7 @@ test(
   async (t) => {
     const program = new URL('../../testing/programs/open-house.ts', import.meta.url)
     // Dozens of starts of one program: the second one finds its code compiled.
-    const env = { NODE_COMPILE_CACHE: temporaryFolder(t) }
+    const env = { NODE_COMPILE_CACHE: process.env['NODE_COMPILE_CACHE'] ?? temporaryFolder(t) }
 
     async function openAndKillBefore(step: number): Promise<{ steps: number }> {
       const place = await openPlace(t, 'postgres')

@@ -1,14 +1,14 @@
 import assert from 'node:assert/strict'
 import fs from 'node:fs'
 import path from 'node:path'
-import { test } from 'node:test'
+import { after, test } from 'node:test'
 import { HausError, type ErrorCode } from '@haus/contract'
 import type { Caller } from '../../platform/http/caller.ts'
 import { systemRandom } from '../../platform/crypto/index.ts'
 import { openDatabase } from '../../platform/database/index.ts'
 import { createLedger } from '../../platform/ledger/index.ts'
 import { systemClock } from '../../platform/clock/clock.ts'
-import { databaseKinds, needsDatabase, silentLog } from '../../testing/databases.ts'
+import { databaseKinds, needsDatabase, reuseDatabases, silentLog } from '../../testing/databases.ts'
 import {
   contextOf,
   openTestIdentity,
@@ -20,6 +20,8 @@ import type { Tables } from '../tables.ts'
 import { createAccessTokens } from './access-tokens.ts'
 import { createIdentityView } from './identity-view.ts'
 import type { NewKey } from './service.ts'
+
+reuseDatabases(after)
 
 const source = '192.0.2.1'
 

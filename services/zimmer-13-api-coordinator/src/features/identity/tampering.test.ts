@@ -1,11 +1,13 @@
 /** A writer in the database cannot add himself: what `identity-keys.ts` promises, with real SQL. */
 import assert from 'node:assert/strict'
-import { test } from 'node:test'
+import { after, test } from 'node:test'
 import { mac, rowMac, deriveKey, Secret, systemRandom } from '../../platform/crypto/index.ts'
 import type { LedgerEvent } from '../../platform/ledger/index.ts'
-import { databaseKinds, needsDatabase } from '../../testing/databases.ts'
+import { databaseKinds, needsDatabase, reuseDatabases } from '../../testing/databases.ts'
 import { contextOf, openTestIdentity, type TestIdentity } from '../../testing/identity.ts'
 import type { NewKey } from './service.ts'
+
+reuseDatabases(after)
 
 const makeKey = ({ identity }: TestIdentity, service: string): Promise<NewKey> =>
   identity.createServiceKey(service, contextOf('createServiceKey'))

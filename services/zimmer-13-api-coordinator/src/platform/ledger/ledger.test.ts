@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { test } from 'node:test'
+import { after, test } from 'node:test'
 import fc from 'fast-check'
 import { HausError } from '@haus/contract'
 import pg from 'pg'
@@ -8,6 +8,7 @@ import {
   databaseKinds,
   needsDatabase,
   openTestDatabase,
+  reuseDatabases,
   silentLog,
   type TestDatabase,
 } from '../../testing/databases.ts'
@@ -19,6 +20,8 @@ import { createLedger, type RunningLedger } from './create-ledger.ts'
 import { GuardLost, write, type AuditEntry, type Entry, type LedgerEvent } from './ledger.ts'
 import type { LedgerTables } from './table.ts'
 import type { WriteOperation } from './ledger.ts'
+
+reuseDatabases(after)
 
 interface CounterRow {
   id: string

@@ -1,17 +1,20 @@
 import assert from 'node:assert/strict'
-import { test } from 'node:test'
+import { after, test } from 'node:test'
 import { eventRetentionDays } from '@haus/contract'
 import { migrations } from '../../migrations/index.ts'
 import {
   databaseKinds,
   needsDatabase,
   openTestDatabase,
+  reuseDatabases,
   silentLog,
   type TestDatabase,
 } from '../../testing/databases.ts'
 import type { Log } from '../log/log.ts'
 import { pruneHistory } from './retention.ts'
 import type { LedgerTables } from './table.ts'
+
+reuseDatabases(after)
 
 type House = TestDatabase<LedgerTables>
 type Age = 'old' | 'recent' | 'fresh' | 'ahead'
