@@ -5,6 +5,7 @@
 import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { generateClientOperations } from './generate-client-operations.ts'
+import { generateCli } from './generate-cli.ts'
 import { generateConfiguration } from './generate-configuration.ts'
 import { generateErrors } from './generate-errors.ts'
 import { generateOpenApi } from './generate-openapi.ts'
@@ -22,6 +23,7 @@ export type Generator = {
 }
 
 const generators: readonly Generator[] = [
+  { name: 'command line', generate: async () => [await generateCli()] },
   { name: 'configuration', generate: async () => [generateConfiguration()] },
   { name: 'error codes', generate: async () => [await generateErrors()] },
   { name: 'client operations', generate: async () => [await generateClientOperations()] },

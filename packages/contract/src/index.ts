@@ -1,4 +1,5 @@
 export * from './catalogue.ts'
+export * from './closest-name.ts'
 export * from './credentials.ts'
 export * from './discovery.ts'
 export * from './errors.ts'

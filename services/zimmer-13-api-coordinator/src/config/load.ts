@@ -4,10 +4,9 @@
  */
 import { readFileSync } from 'node:fs'
 import path from 'node:path'
-import { HausError, type FieldError } from '@haus/contract'
+import { closestName, HausError, type FieldError } from '@haus/contract'
 import { parse as parseYaml } from 'yaml'
 import { Secret } from '../platform/crypto/index.ts'
-import { closestName } from '../platform/text/closest-name.ts'
 import { foreignVariables, settings, type ListenAddress, type LogLevelName } from './settings.ts'
 import type { Setting } from './settings.ts'
 

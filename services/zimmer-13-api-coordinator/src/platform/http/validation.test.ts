@@ -2,6 +2,7 @@ import { test } from 'node:test'
 import assert from 'node:assert/strict'
 import {
   catalogue,
+  closestName,
   createCredential,
   discover,
   HausError,
@@ -12,7 +13,6 @@ import {
   updateCredential,
 } from '@haus/contract'
 import { createCoercion, parseParameters } from './query.ts'
-import { closestName } from '../text/closest-name.ts'
 import { createValidation } from './validation.ts'
 import type { Place } from './validation.ts'
 import type { TSchema } from 'typebox'

@@ -6,12 +6,11 @@
  */
 import { Ajv } from 'ajv'
 import type { ErrorObject } from 'ajv'
-import { HausError } from '@haus/contract'
+import { closestName, HausError } from '@haus/contract'
 import type { FieldError } from '@haus/contract'
 import type { TSchema } from 'typebox'
 import { missingDetail } from './problem.ts'
 import { pointerStep } from './strict-json.ts'
-import { closestName } from '../text/closest-name.ts'
 
 /** Enough to mend any honest request at once; a hostile one does not get a megabyte of answer. */
 const fieldErrorsMax = 16

@@ -1,0 +1,150 @@
+/** `haus status`: one look at the house, and an exit code that says whether all is well. */
+import type { Command } from '../command.ts'
+import { exitCodes, Failure } from '../failure.ts'
+import type { House } from '../house.ts'
+import { collect } from '../house.ts'
+import { addressText } from '../output/address.ts'
+import type { Cell } from '../output/table.ts'
+import { toneOf } from '../output/colour.ts'
+import { durationText, relativeTime } from '../output/relative-time.ts'
+import type { Screen } from '../output/screen.ts'
+import type { AnswerOf } from '@haus/sdk/client'
+
+type Body<Id extends Parameters<House['client']['call']>[0]> = Extract<
+  AnswerOf<Id>,
+  { readonly status: 200 }
+>['body']
+
+interface Status {
+  readonly url: string
+  readonly ready: Body<'getReady'>
+  readonly house: Body<'getHouseHealth'>
+  /** Null when the speaker is not an operator. */
+  readonly system: Body<'getSystemHealth'> | null
+  readonly services: Body<'getServicesHealth'>['items']
+}
+
+/** The contract allows no more services than this. */
+const servicesMax = 2000
+
+export const statusCommand: Command = {
+  name: 'status',
+  summary: 'one look at the house: is it ready, what is wrong and why',
+  description: [
+    'Exits with 0 when the house is ready, writes are possible and no service is degraded or offline; with 1 otherwise. A service that nobody has judged yet does not count.',
+  ],
+  house: true,
+  examples: [
+    ['haus status', 'look'],
+    ['until haus status >/dev/null; do sleep 1; done', 'wait until all is well'],
+  ],
+  run: async (context, args) => {
+    const status = await look(context.house())
+    if (args.flag('json')) context.screen.json(status)
+    else show(status, context.screen)
+    return isWell(status) ? exitCodes.ok : exitCodes.no
+  },
+}
+
+async function look(house: House): Promise<Status> {
+  // The public question first: it tells a house that is away from one that does not know us.
+  const { body: ready } = await house.anonymous.call('getReady')
+  const { client } = house
+  const [health, system, services] = await Promise.all([
+    client.call('getHouseHealth'),
+    client.call('getSystemHealth').catch((error: unknown) => {
+      if (error instanceof Failure && error.code === 'forbidden') return undefined
+      throw error
+    }),
+    collect(servicesMax, (query) => client.call('getServicesHealth', { query })),
+  ])
+  return {
+    url: house.url,
+    ready,
+    house: health.body,
+    system: system?.body ?? null,
+    services: services.items,
+  }
+}
+
+function isWell({ ready, house }: Status): boolean {
+  const { degraded, offline } = house.services
+  return ready.status === 'ready' && ready.writes === 'available' && degraded + offline === 0
+}
+
+function show({ url, ready, house, system, services }: Status, screen: Screen): void {
+  const version = system === null ? '' : ` ${system.version}`
+  screen.print(
+    `${screen.toned(`Haus${version}`, 'strong')} at ${url} is ${screen.toned(ready.status, toneOf(ready.status))}\n`,
+  )
+  screen.fields([
+    ['Up for', system && durationText(system.uptimeSeconds)],
+    ['Database', databaseCell({ system, ready })],
+    ['Memory', system && `${Math.round(system.memoryBytes / 1_048_576)} MiB`],
+    ['Services', countsText(house.services)],
+    ['Integrity', integrityCell(system)],
+    // An age that a person would notice: the view is behind what the other processes know.
+    [
+      'Knowledge',
+      house.ageMs > 2_000
+        ? { text: `${durationText(house.ageMs / 1000)} old`, tone: 'poor' }
+        : null,
+    ],
+  ])
+
+  const wrong = services.flatMap(({ service, instances, health }) =>
+    instances
+      // Not seen working yet is nothing to tell, unless it has been looked at in vain.
+      .filter(
+        ({ state, reason }) => state !== 'healthy' && (state !== 'pending' || reason !== null),
+      )
+      .map((instance) => ({ service, health, ...instance })),
+  )
+  const empty = services.filter(
+    ({ health, instances }) => health === 'offline' && !instances.length,
+  )
+  if (wrong.length + empty.length === 0) {
+    screen.print(services.length === 0 ? 'No service has registered yet.\n' : '')
+    return
+  }
+  screen.print('\n')
+  screen.table(
+    [
+      { title: 'SERVICE' },
+      { title: 'INSTANCE' },
+      { title: 'STATE' },
+      { title: 'SINCE' },
+      { title: 'REASON', flexible: true },
+    ],
+    [
+      ...wrong.map(({ service, address, port, state, stateChangedAt, reason }) => [
+        service,
+        addressText(address, port),
+        screen.state(state),
+        relativeTime(stateChangedAt, screen.nowMs),
+        reason ?? '',
+      ]),
+      ...empty.map(({ service }) => [service, '', screen.state('offline'), '', 'no instance']),
+    ],
+  )
+}
+
+function databaseCell({ system, ready }: Pick<Status, 'system' | 'ready'>): Cell | null {
+  const writes = `writes ${ready.writes}`
+  const tone = ready.writes === 'available' ? undefined : 'bad'
+  if (system === null) return { text: writes, tone }
+  const { kind, available, error } = system.database
+  const state = available ? '' : `, away${error === null ? '' : `: ${error}`}`
+  return { text: `${kind}, ${writes}${state}`, tone: available ? tone : 'bad' }
+}
+
+function countsText(counts: Body<'getHouseHealth'>['services']): string {
+  const entries = Object.entries(counts).filter(([, count]) => count > 0)
+  const total = entries.reduce((sum, [, count]) => sum + count, 0)
+  return [String(total), ...entries.map(([health, count]) => `${count} ${health}`)].join(', ')
+}
+
+function integrityCell(system: Status['system']): Cell | null {
+  if (system === null || system.integrityFailures === 0) return null
+  return { text: `${system.integrityFailures} rows refused: see the log`, tone: 'bad' }
+}
