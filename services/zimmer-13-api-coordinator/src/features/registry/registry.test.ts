@@ -886,6 +886,45 @@ for (const kind of databaseKinds) {
 }
 
 test(
+  'who was heard of is written although somebody holds one of the rows, which follows later',
+  needsDatabase('postgres'),
+  async () => {
+    await using database = await openTestDatabase<Tables>('postgres', { migrations })
+    await using house = await openHouse(database)
+    const [held, free] = await Promise.all(
+      [9, 10].map((port) => house.registry.register(registration('orders', port), as('orders'))),
+    )
+    assert(held && free)
+    await setLastSeen(database, '1 hour')
+    const heardOf = async (): Promise<string[]> => {
+      const { rows } = await database.pool.query<{ id: string }>(
+        `select id from haus.instance where last_seen_at > now() - interval '1 minute'`,
+      )
+      return rows.map(({ id }) => id)
+    }
+    const holder = await database.pool.connect()
+    try {
+      await holder.query('begin')
+      await holder.query('select from haus.instance where id = $1 for update', [held.instanceId])
+      for (const { instanceId: id } of [held, free]) {
+        house.registry.heartbeat('orders', id, { incarnation: 1 })
+      }
+      house.clock.advance(10_000)
+      // It would never be written if it waited: the holder lets go only afterwards.
+      await until('the free one is written', async () => (await heardOf()).length > 0)
+      assert.deepEqual(await heardOf(), [free.instanceId])
+    } finally {
+      await holder.query('rollback')
+      holder.release()
+    }
+    await until('so is the other, without another heartbeat', async () => {
+      house.clock.advance(10_000)
+      return (await heardOf()).length === 2
+    })
+  },
+)
+
+test(
   'two processes over one PostgreSQL: each sees what the other registered, and starts are counted once',
   needsDatabase('postgres'),
   async () => {

@@ -238,7 +238,7 @@ export function createRegistry(options: RegistryOptions): Registry {
     const ids = leases.takeHeard(checkpointRows)
     if (ids.length === 0) return
     try {
-      await checkpointLastSeen(database.db, ids)
+      leases.putBack(await checkpointLastSeen(database.db, ids))
     } catch (error) {
       leases.putBack(ids)
       throw error

@@ -317,13 +317,25 @@ function instanceFromRow(row: InstanceRow): InstanceRecord {
   }
 }
 
-/** One bounded statement for many leases; the wall time is the database's. */
+/**
+ * One bounded statement for many leases; the wall time is the database's. It waits for nobody: two
+ * processes that heard of the same instances would else wait on each other's rows, in two orders
+ * for ever, and behind one stalled transaction every checkpoint would pile up.
+ *
+ * @returns those that were not written, since somebody holds their row or it is gone.
+ */
 export async function checkpointLastSeen(
   db: Kysely<Tables>,
   ids: readonly string[],
-): Promise<void> {
-  await sql`
-    update haus.instance set last_seen_at = now() where id = any (${[...ids]}::uuid[])`.execute(db)
+): Promise<string[]> {
+  const { rows } = await sql<{ id: string }>`
+    with free as (
+      select id from haus.instance where id = any (${[...ids]}::uuid[]) for update skip locked
+    )
+    update haus.instance i set last_seen_at = now() from free where i.id = free.id
+    returning i.id`.execute(db)
+  const written = new Set(rows.map(({ id }) => id))
+  return ids.filter((id) => !written.has(id))
 }
 
 /** How long the offline instances had not been heard of, by the database's own clock. */
