@@ -5,13 +5,25 @@
  * are counted against anybody. An unknown client and a wrong secret cost the same and get the same
  * answer. It keeps no plaintext: secrets leave in the answer that makes them.
  */
-import { HausError, reservedServiceNames, tokenTtlSeconds, type Audience } from '@haus/contract'
+import {
+  HausError,
+  reservedServiceNames,
+  tokenTtlSeconds,
+  type Audience,
+  type ErrorCode,
+} from '@haus/contract'
 import { auditOf, auditOfRefusal } from '../audit/index.ts'
 import type { Clock } from '../../platform/clock/clock.ts'
 import { equalBytes, Secret, type Random } from '../../platform/crypto/index.ts'
 import type { RequestContext } from '../../platform/http/caller.ts'
 import { decodeCursor, pageFrom } from '../../platform/http/cursor.ts'
-import { GuardLost, write, type AuditEntry, type Ledger } from '../../platform/ledger/index.ts'
+import {
+  GuardLost,
+  write,
+  type AuditEntry,
+  type Entry,
+  type Ledger,
+} from '../../platform/ledger/index.ts'
 import type { Log } from '../../platform/log/log.ts'
 import { createAccessTokens, type PublicJwk } from './access-tokens.ts'
 import { createAuthenticator, type Authenticator } from './authenticator.ts'
@@ -23,6 +35,7 @@ import {
   hashOperatorToken,
   macOfOperatorToken,
   macOfServiceKey,
+  type OperatorTokenRow,
 } from './identity-keys.ts'
 import type { IdentityView, ServiceKey } from './identity-view.ts'
 import { provideMetricsToken } from './metrics-token.ts'
@@ -105,6 +118,9 @@ const clientSecretSizeBytes = 32
 const revokedKeysKept = 64
 /** The view's bound, some 10 MB: 200 services with fifty keys each, and twice that. */
 const keysMax = 20_000
+/** Somebody sits before it and waits; a disk that needs longer needs a look. */
+const renewalPatienceMs = 20_000
+const renewalPauseMs = 500
 
 /** Wrong secrets for one client id from one address: somebody types, or a deployment has an old secret. */
 const wrongSecrets = { burst: 10, perSecond: 0.2 }
@@ -327,50 +343,76 @@ export async function createIdentity(options: IdentityOptions): Promise<Identity
     }
   }
 
+  function renewalOf(row: OperatorTokenRow): Entry {
+    return {
+      keys: ['operator-token'],
+      writes: [
+        write(replaceOperatorTokens, {
+          id: row.id,
+          tokenHash: row.tokenHash.toString('base64'),
+          createdAt: row.createdAt.toISOString(),
+          mac: macOfOperatorToken(keys, row).toString('base64'),
+        }),
+      ],
+      events: [
+        {
+          type: 'haus.operator.changed',
+          subject: 'operator',
+          service: null,
+          data: { tokenId: row.id },
+        },
+      ],
+      audit: {
+        actor: 'haus',
+        action: 'renewOperatorToken',
+        target: `operator-tokens/${row.id}`,
+        outcome: 'allowed',
+        code: null,
+        source: null,
+        requestId: null,
+        detail: {},
+      },
+    }
+  }
+
+  /**
+   * It runs before the house opens, where nobody else waits: a slow disk gets more time than the
+   * 250 ms of a request, and what may have been written is looked for instead of written twice.
+   */
+  async function writeRenewal(row: OperatorTokenRow): Promise<void> {
+    const endMs = clock.monotonicMs() + renewalPatienceMs
+    for (;;) {
+      try {
+        await ledger.append(renewalOf(row))
+        return
+      } catch (error) {
+        if (isCode(error, 'write_outcome_unknown')) break
+        if (!isCode(error, 'writes_unavailable')) throw error
+        if (clock.monotonicMs() >= endMs) throw notRenewed(error)
+        await pause()
+      }
+    }
+    while (view.operatorToken(row.tokenHash) === undefined) {
+      if (clock.monotonicMs() >= endMs) throw new RenewalUnknown()
+      await pause()
+    }
+  }
+
   async function renewOperatorToken(): Promise<string> {
     const token = await prepareNextToken(dataDir, random)
-    const row = {
-      id: random.id(),
-      tokenHash: hashOperatorToken(keys, token.reveal()),
-      createdAt: clock.now(),
-    }
+    const tokenHash = hashOperatorToken(keys, token.reveal())
     try {
-      await ledger.append({
-        keys: ['operator-token'],
-        writes: [
-          write(replaceOperatorTokens, {
-            id: row.id,
-            tokenHash: row.tokenHash.toString('base64'),
-            createdAt: row.createdAt.toISOString(),
-            mac: macOfOperatorToken(keys, row).toString('base64'),
-          }),
-        ],
-        events: [
-          {
-            type: 'haus.operator.changed',
-            subject: 'operator',
-            service: null,
-            data: { tokenId: row.id },
-          },
-        ],
-        audit: {
-          actor: 'haus',
-          action: 'renewOperatorToken',
-          target: `operator-tokens/${row.id}`,
-          outcome: 'allowed',
-          code: null,
-          source: null,
-          requestId: null,
-          detail: {},
-        },
-      })
+      await writeRenewal({ id: random.id(), tokenHash, createdAt: clock.now() })
     } catch (error) {
       // What may have been written is left to the next start, which can look.
-      const unknown = error instanceof HausError && error.code === 'write_outcome_unknown'
-      if (!unknown) await dropNextToken(dataDir)
+      if (!(error instanceof RenewalUnknown)) await dropNextToken(dataDir)
       throw error
     }
     return adoptNextToken(dataDir)
+  }
+
+  function pause(): Promise<void> {
+    return new Promise((resolve) => clock.after(renewalPauseMs, resolve))
   }
 
   return {
@@ -424,6 +466,27 @@ function describe({ row, lastUsedAt }: ServiceKey): KeyDescription {
     revokedAt: row.revokedAt?.toISOString() ?? null,
     lastUsedAt: lastUsedAt?.toISOString() ?? null,
   }
+}
+
+function notRenewed(cause: unknown): HausError {
+  return new HausError(
+    'database_unreachable',
+    `the operator token was not renewed and the old one still holds: the database took no write for ${renewalPatienceMs / 1_000} s; when it does again, start Haus once more with --renew-operator-token`,
+    { cause },
+  )
+}
+
+class RenewalUnknown extends HausError {
+  constructor() {
+    super(
+      'database_unreachable',
+      `the database has not said within ${renewalPatienceMs / 1_000} s whether the operator token is renewed: start Haus once more without --renew-operator-token, which looks and leaves the token that holds in operator.token`,
+    )
+  }
+}
+
+function isCode(error: unknown, code: ErrorCode): boolean {
+  return error instanceof HausError && error.code === code
 }
 
 function tooManyKeys(service: string): HausError {
