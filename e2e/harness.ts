@@ -195,6 +195,7 @@ export function houseEnvironment(
     TZ: 'UTC',
     HAUS_DATA_DIR: options.dataDir,
     HAUS_API_ADDR: '127.0.0.1:0',
+    HAUS_GATEWAY_ADDR: '127.0.0.1:0',
     ...(options.databaseUrl === undefined ? {} : { HAUS_DATABASE_URL: options.databaseUrl }),
     ...options.env,
   }

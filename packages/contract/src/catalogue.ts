@@ -3,6 +3,7 @@ import type { Operation } from './operation.ts'
 import * as credentials from './credentials.ts'
 import * as discovery from './discovery.ts'
 import * as events from './events.ts'
+import * as gateway from './gateway.ts'
 import * as health from './health.ts'
 import * as identity from './identity.ts'
 import * as registration from './registration.ts'
@@ -35,6 +36,13 @@ export const catalogue: readonly Operation[] = [
   services.updateService,
   services.getServiceConfig,
   services.putServiceConfig,
+  gateway.createGatewayRoute,
+  gateway.listGatewayRoutes,
+  gateway.getGatewayRoute,
+  gateway.proxyRequest,
+  gateway.getGatewayStatus,
+  gateway.updateGatewayRoute,
+  gateway.deleteGatewayRoute,
   credentials.addCredentialVersion,
   credentials.updateCredential,
   credentials.revealCredential,

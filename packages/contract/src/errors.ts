@@ -37,6 +37,7 @@ export const errorKinds = {
   forbidden: { status: 403, title: 'The token does not carry this permission' },
   credential_not_granted: { status: 403, title: 'The credential is not granted to the service' },
   advertise_refused: { status: 403, title: 'The address may not be advertised' },
+  caller_not_allowed: { status: 403, title: 'The service does not take calls from this caller' },
   rate_limited: { status: 429, title: 'Too many requests' },
 
   // What is asked for
@@ -48,6 +49,16 @@ export const errorKinds = {
   version_conflict: { status: 409, title: 'Somebody else was faster' },
   stale_incarnation: { status: 409, title: 'A newer start of this instance has registered' },
   limit_reached: { status: 409, title: 'A limit of the house is reached' },
+
+  // The way to a service
+  no_route: { status: 404, title: 'No route leads there' },
+  gateway_route_not_found: { status: 404, title: 'There is no such published route' },
+  route_taken: { status: 409, title: 'Another route publishes the same' },
+  path_refused: { status: 400, title: 'The path can be read in more than one way' },
+  upgrade_refused: { status: 501, title: 'The gateway does not change protocols' },
+  service_unavailable: { status: 503, title: 'No instance of the service can take the request' },
+  upstream_failed: { status: 502, title: 'The service broke off' },
+  upstream_timeout: { status: 504, title: 'The service did not answer in time' },
 
   // The house itself
   integrity_failed: { status: 500, title: 'Stored data failed its integrity check' },

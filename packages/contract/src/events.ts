@@ -17,6 +17,8 @@ export const eventTypes = [
   'haus.key.created',
   'haus.key.revoked',
   'haus.operator.changed',
+  'haus.route.changed',
+  'haus.route.deleted',
 ] as const
 export type EventType = (typeof eventTypes)[number]
 

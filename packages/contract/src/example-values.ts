@@ -7,6 +7,7 @@ export const example = {
   keyId: 'example-key-id',
   credentialId: '01933b6e-7c00-7000-8000-000000000002',
   instanceId: '01933b6e-7c00-7000-8000-000000000003',
+  routeId: '01933b6e-7c00-7000-8000-000000000005',
   requestId: '01933b6e-7c00-7000-8000-000000000004',
   time: '2026-11-23T12:00:00.000Z',
 } as const

@@ -106,6 +106,7 @@ export interface OpenApiOptions {
 const tagDescriptions: Readonly<Record<Tag, string>> = {
   Identity: 'Keys of services, and the tokens they are traded for.',
   Credentials: 'Named sets of secret values, versioned, granted to services.',
+  Gateway: 'Calls from service to service, and what is published to everybody.',
   Services: 'Registration, leases, aliases and configuration of services and their instances.',
   Discovery: 'Where a service is now.',
   Health: 'Probes for machines, reports for people.',

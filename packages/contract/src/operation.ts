@@ -11,7 +11,14 @@ import type { Permission } from './permissions.ts'
 export type Effect = 'read' | 'write' | 'destructive'
 export type Method = 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE'
 export type Tag =
-  'Credentials' | 'Services' | 'Discovery' | 'Identity' | 'Health' | 'Events and audit' | 'System'
+  | 'Credentials'
+  | 'Services'
+  | 'Discovery'
+  | 'Identity'
+  | 'Health'
+  | 'Gateway'
+  | 'Events and audit'
+  | 'System'
 
 /** What one successful answer looks like. No `schema`: no body (204, 304) or not JSON (`contentType`). */
 export interface Answer {
@@ -56,6 +63,8 @@ export interface Operation {
   readonly errorShape?: 'rfc6749'
   readonly bodyLimitBytes?: number
   readonly answers: Readonly<Record<number, Answer>>
+  /** The answer is another program's: its status and content type are not declared here. */
+  readonly passesThrough?: true
   /** The codes it may refuse with, beside those that every operation shares. */
   readonly errors: readonly ErrorCode[]
   readonly example?: Example

@@ -17,6 +17,8 @@ export const permissions = {
   'credentials.read': { operator: true, service: 'own' },
   'credentials.manage': { operator: true, service: 'none' },
   'keys.manage': { operator: true, service: 'none' },
+  'gateway.call': { operator: true, service: 'any' },
+  'gateway.manage': { operator: true, service: 'none' },
   'events.read': { operator: true, service: 'seen' },
   'audit.read': { operator: true, service: 'none' },
   'system.read': { operator: true, service: 'none' },

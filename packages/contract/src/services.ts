@@ -13,6 +13,9 @@ import {
   serviceHealths,
 } from './instance-shapes.ts'
 
+/** A house of 200 services, and as many again: a service whom all may call needs no list. */
+const callersMax = 400
+
 const serviceParams = Type.Object({ name: ServiceName })
 
 const ServiceSummary = Type.Object(
@@ -33,6 +36,9 @@ const ServiceDetail = Type.Object(
   {
     name: ServiceName,
     aliases: Type.Array(ServiceName),
+    callers: Type.Union([Type.Array(ServiceName), Type.Null()], {
+      description: 'Who may call it through the gateway; null: every service.',
+    }),
     health: Type.Enum([...serviceHealths]),
     dependencies: Type.Array(ServiceName),
     dependents: Type.Array(ServiceName),
@@ -51,6 +57,7 @@ const ServiceDetail = Type.Object(
 const serviceExample = {
   name: 'orders',
   aliases: [],
+  callers: null,
   health: 'healthy',
   dependencies: [],
   dependents: [],
@@ -120,9 +127,9 @@ export const updateService = defineOperation({
   method: 'PATCH',
   path: '/api/services/{name}',
   tag: 'Services',
-  summary: 'Set the aliases of a service, and how often it is checked',
+  summary: 'Set the aliases and callers of a service, and how often it is checked',
   description:
-    'What is absent stays as it is. An alias is valid wherever the name is, and unique in the house. A name with live keys or grants of its own is refused: behind an alias they would be out of reach. A registration that names `healthIntervalSeconds` sets it again.',
+    'What is absent stays as it is. An alias is valid wherever the name is, and unique in the house. A name with live keys or grants of its own is refused: behind an alias they would be out of reach. `callers` are the services that may call it through the gateway; null lets every service. A registration that names `healthIntervalSeconds` sets it again.',
   effect: 'write',
   permission: 'services.manage',
   params: serviceParams,
@@ -130,6 +137,12 @@ export const updateService = defineOperation({
     {
       aliases: Type.Optional(Type.Array(ServiceName, { maxItems: 16, uniqueItems: true })),
       healthIntervalSeconds: Type.Optional(HealthInterval),
+      callers: Type.Optional(
+        Type.Union([
+          Type.Array(ServiceName, { maxItems: callersMax, uniqueItems: true }),
+          Type.Null(),
+        ]),
+      ),
     },
     { additionalProperties: false, minProperties: 1 },
   ),

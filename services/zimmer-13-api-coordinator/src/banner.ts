@@ -2,9 +2,10 @@
 import type { Opened } from './haus.ts'
 
 export function bannerOf(opened: Opened): string {
-  const { version, api, dataDir, isNew, database, operatorTokenFile } = opened
+  const { version, api, gateway, dataDir, isNew, database, operatorTokenFile } = opened
   const rows: [string, string][] = [
     ['API', api],
+    ['Gateway', gateway],
     ['Reference', `${api}/docs`],
     ['Data', `${dataDir} (${isNew ? 'a new house' : 'an existing house'}, ${database})`],
     ['Operator token', operatorTokenFile],

@@ -14,6 +14,13 @@ import {
   credentialRoutes,
 } from './features/credentials/index.ts'
 import { createEventBus, createEvents, eventRoutes } from './features/events/index.ts'
+import {
+  createGateway,
+  createGatewayRoutes,
+  createRelay,
+  gatewayRoutes,
+  RouteView,
+} from './features/gateway/index.ts'
 import { healthRoutes } from './features/health/index.ts'
 import {
   createIdentity,
@@ -29,7 +36,12 @@ import { systemClock, type Clock } from './platform/clock/clock.ts'
 import { systemRandom, type Random } from './platform/crypto/index.ts'
 import { DataDirLock, migrate, openDatabase, prepareDataDir } from './platform/database/index.ts'
 import { fileTrouble, replacePrivateFile } from './platform/files/private-file.ts'
-import { createHttpServer, createRoutes, type Listening } from './platform/http/index.ts'
+import {
+  createHttpServer,
+  createRoutes,
+  type ListenAddress,
+  type Listening,
+} from './platform/http/index.ts'
 import { measureEventLoopLag } from './platform/clock/event-loop-lag.ts'
 import { createLedger } from './platform/ledger/index.ts'
 import type { Log } from './platform/log/log.ts'
@@ -53,6 +65,8 @@ export interface Opened {
   readonly version: string
   /** The API's address as a URL. */
   readonly api: string
+  /** The gateway's. */
+  readonly gateway: string
   readonly dataDir: string
   readonly isNew: boolean
   readonly database: 'embedded database' | 'PostgreSQL'
@@ -118,6 +132,7 @@ export function createHaus(config: Config, options: HausOptions): Haus {
       houseId: house.houseId,
       log,
     })
+    const routeView = new RouteView()
     const bus = createEventBus()
     const ledger = createLedger<Tables>({
       database,
@@ -125,7 +140,7 @@ export function createHaus(config: Config, options: HausOptions): Haus {
       log,
       onRolledBack: options.onFatal,
       // The bus is last: what watchers are told, every view already knows.
-      projections: [registryView, identityView, credentialView, bus],
+      projections: [registryView, identityView, credentialView, routeView, bus],
     })
     const identity = await createIdentity({
       house,
@@ -161,8 +176,31 @@ export function createHaus(config: Config, options: HausOptions): Haus {
       random,
       log,
       advertiseAllow: config.advertiseAllow,
-      ownListeners: () => (listening ? [{ address: listening.host, port: listening.port }] : []),
+      ownListeners: () => ownListeners(),
     })
+    const [jwk] = identity.jwks().keys
+    if (jwk === undefined) throw new Error('the house has no key for tokens')
+    const hostNames = [options.hostName.toLowerCase(), ...config.apiHosts]
+    const gateway = createGateway({
+      traffic: registry.traffic,
+      keys: identityView,
+      issuer: identity.issuer,
+      jwk,
+      routes: routeView,
+      report: (id, incarnation, evidence) => registry.report(id, incarnation, evidence),
+      domain: config.gatewayDomain,
+      hosts: hostNames,
+      advertiseAllow: config.advertiseAllow,
+      clock,
+      random,
+      log,
+      onFatal: options.onFatal,
+    })
+    const ownListeners = () => [
+      ...(listening ? [{ address: listening.host, port: listening.port }] : []),
+      ...gateway.listeners,
+    ]
+    const relay = createRelay(gateway)
     const events = createEvents({
       bus,
       ledger,
@@ -178,7 +216,7 @@ export function createHaus(config: Config, options: HausOptions): Haus {
       clock,
       random,
       tls,
-      allowedHosts: [options.hostName.toLowerCase(), ...config.apiHosts],
+      allowedHosts: hostNames,
       onRequestDone: metrics.onRequestDone,
     })
     const routes = createRoutes(server, {
@@ -195,6 +233,14 @@ export function createHaus(config: Config, options: HausOptions): Haus {
     auditRoutes(routes, database.db, ledger, clock)
     credentialRoutes(routes, credentials)
     registryRoutes(routes, registry)
+    const publishedRoutes = createGatewayRoutes({
+      ledger,
+      view: routeView,
+      clock,
+      random,
+      canonicalService,
+    })
+    gatewayRoutes(routes, publishedRoutes, gateway, relay)
     const readings = {
       readiness: () => readiness,
       ledger: () => ledger.status(),
@@ -231,14 +277,20 @@ export function createHaus(config: Config, options: HausOptions): Haus {
     await registry.start()
     undo.push(() => registry.stop())
 
+    undo.push((deadlineMs) => gateway.close(deadlineMs))
+    const frontDoor = await gateway.open(config.gatewayAddr, tls)
     listening = await server.listen(config.apiAddr)
+    gateway.avoid(ownListeners())
     readiness = 'ready'
     undo.push(async (deadlineMs) => {
       await rm(endpointsFile, { force: true })
       events.stop()
-      await server.close(deadlineMs)
+      relay.close()
+      // Together, because both have the same deadline.
+      await Promise.all([server.close(deadlineMs), gateway.close(deadlineMs)])
     })
-    const endpoints = `${JSON.stringify({ api: reachableUrl(listening) })}\n`
+    const gatewayUrl = reachableUrl(frontDoor)
+    const endpoints = `${JSON.stringify({ api: reachableUrl(listening), gateway: gatewayUrl })}\n`
     // Renamed into place, because health checks and scripts read it at any moment.
     await replacePrivateFile(endpointsFile, endpoints, random).catch((error: unknown) => {
       throw fileTrouble(endpointsFile, error)
@@ -247,6 +299,7 @@ export function createHaus(config: Config, options: HausOptions): Haus {
     return {
       version,
       api: reachableUrl(listening),
+      gateway: gatewayUrl,
       dataDir: config.dataDir,
       isNew: house.isNew,
       database: database.kind === 'embedded' ? 'embedded database' : 'PostgreSQL',
@@ -271,11 +324,17 @@ export function createHaus(config: Config, options: HausOptions): Haus {
   }
 }
 
-function refusePlaintext({ apiAddr, tls, allowPlaintext }: Config): void {
-  if (tls !== null || allowPlaintext || isLoopback(apiAddr.host)) return
+function refusePlaintext({ apiAddr, gatewayAddr, tls, allowPlaintext }: Config): void {
+  if (tls !== null || allowPlaintext) return
+  refusePublic('API', apiAddr)
+  refusePublic('gateway', gatewayAddr)
+}
+
+function refusePublic(what: string, { host, port }: ListenAddress): void {
+  if (isLoopback(host)) return
   throw new HausError(
     'plaintext_refused',
-    `the API would listen on ${apiAddr.host}:${apiAddr.port} without TLS, where tokens and secrets can be read on the way: set HAUS_TLS_CERT_FILE and HAUS_TLS_KEY_FILE, or HAUS_ALLOW_PLAINTEXT=true if something in front ends TLS`,
+    `the ${what} would listen on ${host}:${port} without TLS, where tokens and secrets can be read on the way: set HAUS_TLS_CERT_FILE and HAUS_TLS_KEY_FILE, or HAUS_ALLOW_PLAINTEXT=true if something in front ends TLS`,
   )
 }
 

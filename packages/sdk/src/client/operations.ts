@@ -2,13 +2,17 @@
 import type {
   addCredentialVersion,
   createCredential,
+  createGatewayRoute,
   createServiceKey,
   deleteCredential,
+  deleteGatewayRoute,
   deleteService,
   deregisterInstance,
   discover,
   getCredential,
   getDocs,
+  getGatewayRoute,
+  getGatewayStatus,
   getHealth,
   getHouseHealth,
   getInstanceChecks,
@@ -27,14 +31,17 @@ import type {
   issueToken,
   listAudit,
   listCredentials,
+  listGatewayRoutes,
   listServiceKeys,
   listServices,
+  proxyRequest,
   putServiceConfig,
   registerInstance,
   revealCredential,
   revokeServiceKey,
   streamEvents,
   updateCredential,
+  updateGatewayRoute,
   updateInstance,
   updateService,
 } from '@haus/contract'
@@ -52,13 +59,17 @@ export interface OperationShape {
 export interface Operations {
   readonly addCredentialVersion: typeof addCredentialVersion
   readonly createCredential: typeof createCredential
+  readonly createGatewayRoute: typeof createGatewayRoute
   readonly createServiceKey: typeof createServiceKey
   readonly deleteCredential: typeof deleteCredential
+  readonly deleteGatewayRoute: typeof deleteGatewayRoute
   readonly deleteService: typeof deleteService
   readonly deregisterInstance: typeof deregisterInstance
   readonly discover: typeof discover
   readonly getCredential: typeof getCredential
   readonly getDocs: typeof getDocs
+  readonly getGatewayRoute: typeof getGatewayRoute
+  readonly getGatewayStatus: typeof getGatewayStatus
   readonly getHealth: typeof getHealth
   readonly getHouseHealth: typeof getHouseHealth
   readonly getInstanceChecks: typeof getInstanceChecks
@@ -77,14 +88,17 @@ export interface Operations {
   readonly issueToken: typeof issueToken
   readonly listAudit: typeof listAudit
   readonly listCredentials: typeof listCredentials
+  readonly listGatewayRoutes: typeof listGatewayRoutes
   readonly listServiceKeys: typeof listServiceKeys
   readonly listServices: typeof listServices
+  readonly proxyRequest: typeof proxyRequest
   readonly putServiceConfig: typeof putServiceConfig
   readonly registerInstance: typeof registerInstance
   readonly revealCredential: typeof revealCredential
   readonly revokeServiceKey: typeof revokeServiceKey
   readonly streamEvents: typeof streamEvents
   readonly updateCredential: typeof updateCredential
+  readonly updateGatewayRoute: typeof updateGatewayRoute
   readonly updateInstance: typeof updateInstance
   readonly updateService: typeof updateService
 }
@@ -175,6 +189,33 @@ export const operations: Readonly<Record<OperationId, OperationShape>> = {
     method: 'PUT',
     path: '/api/services/{name}/config',
     statuses: [200],
+    public: false,
+  },
+  createGatewayRoute: {
+    method: 'POST',
+    path: '/api/gateway/routes',
+    statuses: [201],
+    public: false,
+  },
+  listGatewayRoutes: { method: 'GET', path: '/api/gateway/routes', statuses: [200], public: false },
+  getGatewayRoute: {
+    method: 'GET',
+    path: '/api/gateway/routes/{id}',
+    statuses: [200],
+    public: false,
+  },
+  proxyRequest: { method: 'POST', path: '/api/gateway/proxy', statuses: [200], public: false },
+  getGatewayStatus: { method: 'GET', path: '/api/gateway/status', statuses: [200], public: false },
+  updateGatewayRoute: {
+    method: 'PUT',
+    path: '/api/gateway/routes/{id}',
+    statuses: [200],
+    public: false,
+  },
+  deleteGatewayRoute: {
+    method: 'DELETE',
+    path: '/api/gateway/routes/{id}',
+    statuses: [204],
     public: false,
   },
   addCredentialVersion: {

@@ -13,6 +13,8 @@ import type { Setting } from './settings.ts'
 export interface Config {
   readonly apiAddr: ListenAddress
   readonly apiHosts: readonly string[]
+  readonly gatewayAddr: ListenAddress
+  readonly gatewayDomain: string
   /** Absolute. */
   readonly dataDir: string
   readonly databaseUrl: Secret | null
@@ -49,7 +51,14 @@ export function loadConfig(sources: ConfigSources): Config {
       detail: 'must be set too: a certificate and its key go together',
     })
   }
-  if (mistakes.length > 0 || values.apiAddr === null || values.dataDir === null) {
+  const { apiAddr, gatewayAddr, gatewayDomain } = values
+  if (
+    mistakes.length > 0 ||
+    apiAddr === null ||
+    gatewayAddr === null ||
+    gatewayDomain === null ||
+    values.dataDir === null
+  ) {
     const list = mistakes.map(({ field, detail }) => `${field} ${detail}`).join('; ')
     throw new HausError('config_invalid', `The configuration is not valid: ${list}.`, {
       fields: mistakes,
@@ -57,7 +66,9 @@ export function loadConfig(sources: ConfigSources): Config {
   }
   const dataDir = path.resolve(sources.cwd, values.dataDir)
   return Object.freeze({
-    apiAddr: values.apiAddr,
+    apiAddr,
+    gatewayAddr,
+    gatewayDomain,
     apiHosts: values.apiHosts ?? [],
     dataDir,
     databaseUrl: databaseUrl === null ? null : new Secret(databaseUrl),

@@ -182,18 +182,17 @@ export const settings = {
   gatewayAddr: setting({
     env: 'HAUS_GATEWAY_ADDR',
     key: 'gatewayAddr',
-    description: 'Where the gateway listens.',
+    description: 'Where the gateway listens. An address that is not loopback needs TLS.',
     defaultText: '127.0.0.1:8088',
     parse: parseAddress,
-    later: true,
   }),
   gatewayDomain: setting({
     env: 'HAUS_GATEWAY_DOMAIN',
     key: 'gatewayDomain',
-    description: 'The domain under which each service has a host name.',
+    description:
+      'The domain under which each service has a host name, such as orders.haus.localhost.',
     defaultText: 'haus.localhost',
     parse: parseHostName,
-    later: true,
   }),
   dnsAddr: setting({
     env: 'HAUS_DNS_ADDR',

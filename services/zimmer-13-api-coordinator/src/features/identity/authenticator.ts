@@ -14,8 +14,6 @@
  */
 import { HausError, tokenTtlSeconds, type Audience } from '@haus/contract'
 import type { Clock } from '../../platform/clock/clock.ts'
-import { equalBytes } from '../../platform/crypto/index.ts'
-import type { Caller } from '../../platform/http/caller.ts'
 import {
   expired,
   invalid,
@@ -23,8 +21,10 @@ import {
   refusedToken,
   revoked,
   tokenSizeMax,
-  type AccessTokens,
-} from './access-tokens.ts'
+} from '../../platform/crypto/access-token-verifier.ts'
+import { equalBytes } from '../../platform/crypto/index.ts'
+import type { Caller } from '../../platform/http/caller.ts'
+import type { AccessTokens } from './access-tokens.ts'
 import {
   hashOperatorToken,
   metricsTokenPrefix,
@@ -32,7 +32,7 @@ import {
   type IdentityKeys,
 } from './identity-keys.ts'
 import type { IdentityView } from './identity-view.ts'
-import { Lru } from './lru.ts'
+import { Lru } from '../../platform/cache/lru.ts'
 import type { Principal } from './principal.ts'
 import { networkOf, TokenBuckets } from './token-buckets.ts'
 

@@ -35,6 +35,12 @@ interface OperatorToken {
   readonly principal: Principal
 }
 
+/** A key that lives for a service, or, with null, does not live any more. */
+export interface KeyChange {
+  readonly clientId: string
+  readonly service: string | null
+}
+
 export interface IdentityView extends LoadableProjection<Tables> {
   key(clientId: string): ServiceKey | undefined
   /** Oldest first, revoked ones included. */
@@ -44,6 +50,12 @@ export interface IdentityView extends LoadableProjection<Tables> {
   operatorToken(hash: Buffer): OperatorToken | undefined
   /** Reads rows again that a lost guard has cast doubt on. */
   reload(clientIds: readonly string[]): Promise<void>
+  liveKeys(): KeyChange[]
+  /**
+   * Told of every key that begins or ends to live, before the writer is answered. `loaded`: these
+   * are all there are. Must not throw.
+   */
+  onKeys(listener: (changes: readonly KeyChange[], loaded: boolean) => void): void
   readonly size: number
   readonly operatorTokens: number
   /** Rows found with a wrong MAC since the start, each counted once. */
@@ -69,6 +81,8 @@ export function createIdentityView({ house, db, log }: IdentityViewOptions): Ide
   let byService = new Map<string, Map<string, ServiceKey>>()
   let operators: readonly OperatorToken[] = []
   const counted = new Set<string>()
+  const listeners: ((changes: readonly KeyChange[], loaded: boolean) => void)[] = []
+  let loading = false
   let integrityFailures = 0
 
   function report(table: string, id: string, reason: string): void {
@@ -81,6 +95,24 @@ export function createIdentityView({ house, db, log }: IdentityViewOptions): Ide
       { table: `haus.${table}`, id },
       `a row of identity ${reason} and is ignored: somebody other than Haus wrote to the database`,
     )
+  }
+
+  function tell(clientId: string, service: string | null): void {
+    if (loading) return
+    for (const listener of listeners) listener([{ clientId, service }], false)
+  }
+
+  function end(key: ServiceKey): void {
+    key.principal.end()
+    tell(key.row.clientId, null)
+  }
+
+  function liveKeys(): KeyChange[] {
+    const live: KeyChange[] = []
+    for (const { row, principal } of byId.values()) {
+      if (principal.live) live.push({ clientId: row.clientId, service: row.service })
+    }
+    return live
   }
 
   function put(stored: Stored<ServiceKeyRow>): void {
@@ -96,8 +128,9 @@ export function createIdentityView({ house, db, log }: IdentityViewOptions): Ide
       return
     }
     const principal = known?.principal ?? new Principal()
-    if (row.revokedAt !== null) principal.end()
     const key: ServiceKey = { row, principal, lastUsedAt: known?.lastUsedAt ?? null }
+    if (row.revokedAt !== null) end(key)
+    else if (!known) tell(row.clientId, row.service)
     byId.set(row.clientId, key)
     const siblings = byService.get(row.service)
     if (siblings) siblings.set(row.clientId, key)
@@ -107,7 +140,7 @@ export function createIdentityView({ house, db, log }: IdentityViewOptions): Ide
   function remove(clientId: string): void {
     const known = byId.get(clientId)
     if (known === undefined) return
-    known.principal.end()
+    end(known)
     byId.delete(clientId)
     const siblings = byService.get(known.row.service)
     siblings?.delete(clientId)
@@ -148,7 +181,13 @@ export function createIdentityView({ house, db, log }: IdentityViewOptions): Ide
     async load(snapshot) {
       byId = new Map()
       byService = new Map()
-      for await (const page of allServiceKeys(snapshot)) for (const stored of page) put(stored)
+      loading = true
+      try {
+        for await (const page of allServiceKeys(snapshot)) for (const stored of page) put(stored)
+      } finally {
+        loading = false
+      }
+      for (const listener of listeners) listener(liveKeys(), true)
       putOperators(await allOperatorTokens(snapshot))
     },
 
@@ -166,7 +205,10 @@ export function createIdentityView({ house, db, log }: IdentityViewOptions): Ide
         const clientIds = clientIdsOf(event)
         for (const clientId of clientIds) changed.add(clientId)
         if (event.type === 'haus.key.revoked') {
-          for (const clientId of clientIds) byId.get(clientId)?.principal.end()
+          for (const clientId of clientIds) {
+            const key = byId.get(clientId)
+            if (key) end(key)
+          }
         }
       }
       return changed.size === 0 && !operatorsChanged
@@ -196,6 +238,8 @@ export function createIdentityView({ house, db, log }: IdentityViewOptions): Ide
     },
 
     reload,
+    liveKeys,
+    onKeys: (listener) => void listeners.push(listener),
 
     get size() {
       return byId.size

@@ -4,7 +4,7 @@
  * `createIdentity` (needs the ledger), and once the ledger has started, `identity.start()`.
  */
 export { openHouse, type House } from './house.ts'
-export { createIdentityView, type IdentityView } from './identity-view.ts'
+export { createIdentityView, type IdentityView, type KeyChange } from './identity-view.ts'
 export { operatorTokenFile } from './operator-token.ts'
 export { identityRoutes } from './routes.ts'
 export { createIdentity, type Identity } from './service.ts'

@@ -25,7 +25,8 @@ import {
   type Ledger,
 } from '../../platform/ledger/index.ts'
 import type { Log } from '../../platform/log/log.ts'
-import { createAccessTokens, type PublicJwk } from './access-tokens.ts'
+import type { PublicJwk } from '../../platform/crypto/access-token-verifier.ts'
+import { createAccessTokens, issuerOf } from './access-tokens.ts'
 import { createAuthenticator, type Authenticator } from './authenticator.ts'
 import type { ClientCredentials } from './client-credentials.ts'
 import type { House } from './house.ts'
@@ -98,6 +99,8 @@ export interface Identity extends Pick<Authenticator, 'authenticate' | 'verify'>
   /** @returns the file that holds the new token. */
   renewOperatorToken(): Promise<string>
   jwks(): { keys: PublicJwk[] }
+  /** What tokens of this house name as their issuer. */
+  readonly issuer: string
   status(): IdentityStatus
 }
 
@@ -438,6 +441,7 @@ export async function createIdentity(options: IdentityOptions): Promise<Identity
     issueToken,
     renewOperatorToken,
     jwks: () => ({ keys: [tokens.jwk] }),
+    issuer: issuerOf(house.houseId),
     status: () => ({
       keys: view.size,
       integrityFailures: view.integrityFailures,

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
 import { ManualClock } from '../../testing/manual-clock.ts'
-import { Lru } from './lru.ts'
+import { Lru } from '../../platform/cache/lru.ts'
 import { networkOf, TokenBuckets } from './token-buckets.ts'
 
 test('a bucket gives its burst, then its rate, and says how long to wait', () => {

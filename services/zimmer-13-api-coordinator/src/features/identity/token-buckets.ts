@@ -5,7 +5,7 @@
  * have with fresh ones; what he shares with himself, his address, is limited by a bucket of its own.
  */
 import type { Clock } from '../../platform/clock/clock.ts'
-import { Lru } from './lru.ts'
+import { Lru } from '../../platform/cache/lru.ts'
 
 export interface BucketLimits {
   readonly burst: number

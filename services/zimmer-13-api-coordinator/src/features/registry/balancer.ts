@@ -29,6 +29,12 @@ const tiers: readonly (readonly InstanceState[])[] = [
   ['suspect', 'unknown'],
 ]
 
+/** The place of a state among the tiers; null: it never serves. */
+export function tierOf(state: InstanceState): number | null {
+  const tier = tiers.findIndex((states) => states.includes(state))
+  return tier === -1 ? null : tier
+}
+
 /** A degraded instance takes a quarter of its share. */
 const healthyShare = 4
 const degradedShare = 1

@@ -52,6 +52,7 @@ function openDiscovery(instances: readonly InstanceRecord[]) {
     serviceChanged({
       name: 'orders',
       aliases: ['zimmer-21'],
+      callers: null,
       dependencies: [],
       endpoints: [{ path: '/orders', methods: ['GET'] }],
       healthIntervalSeconds: 30,

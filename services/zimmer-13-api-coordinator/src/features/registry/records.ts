@@ -26,6 +26,8 @@ export interface EndpointRecord {
 export interface ServiceRecord {
   readonly name: string
   readonly aliases: readonly string[]
+  /** Who may call it through the gateway; null: every service. */
+  readonly callers: readonly string[] | null
   readonly dependencies: readonly string[]
   readonly endpoints: readonly EndpointRecord[]
   /** Between two checks of each instance, while nothing is wrong with it. */
@@ -170,6 +172,7 @@ function isService(value: unknown): value is ServiceRecord {
     isObject(value) &&
     typeof value['name'] === 'string' &&
     Array.isArray(value['aliases']) &&
+    (value['callers'] === null || Array.isArray(value['callers'])) &&
     Array.isArray(value['dependencies']) &&
     Array.isArray(value['endpoints']) &&
     typeof value['healthIntervalSeconds'] === 'number' &&

@@ -25,7 +25,7 @@ import { GuardLost, write, type Ledger } from '../../platform/ledger/index.ts'
 import { notOwn } from '../../platform/http/index.ts'
 import { auditOf, auditOfRefusal } from '../audit/index.ts'
 import type { Finding, Monitor, Prober } from '../health/index.ts'
-import type { AddressPolicy } from './advertise.ts'
+import type { AddressPolicy } from '../../platform/network/address-policy.ts'
 import type { Granted, GrantedCredentials, RegistrationCredentials } from './credentials-port.ts'
 import type { Leases } from './leases.ts'
 import {
@@ -259,6 +259,7 @@ export function createRegistration(
       return {
         name,
         aliases: [],
+        callers: null,
         dependencies: dependencies ?? [],
         endpoints: endpoints ?? [],
         healthIntervalSeconds: healthIntervalSeconds ?? healthIntervalSecondsDefault,

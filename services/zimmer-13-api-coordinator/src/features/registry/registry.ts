@@ -22,7 +22,7 @@ import {
   type HealthReports,
 } from '../health/index.ts'
 import type { Tables } from '../tables.ts'
-import { createAddressPolicy, type Listener } from './advertise.ts'
+import { createAddressPolicy, type Listener } from '../../platform/network/address-policy.ts'
 import type { Vital } from './balancer.ts'
 import { createConfiguration } from './configuration.ts'
 import type { RegistrationCredentials } from './credentials-port.ts'
@@ -39,6 +39,7 @@ import {
 import { createServices, type Holdings } from './services.ts'
 import { createStateJournal } from './state-journal.ts'
 import { checkpointLastSeen, offlineAges } from './store.ts'
+import { createTraffic, type Traffic } from './traffic.ts'
 import type { RegistryView, ViewChange } from './view.ts'
 
 export interface RegistryOptions {
@@ -97,6 +98,8 @@ export interface Registry extends HealthReports {
   report(id: string, incarnation: number, evidence: Evidence): void
   /** The state that every surface shows: what is believed, and the operator's word. */
   stateOf: Services['stateOf']
+  /** Who may be sent what, for the gateway. */
+  readonly traffic: Traffic
 }
 
 const checkpointIntervalMs = 10_000
@@ -134,7 +137,10 @@ export function createRegistry(options: RegistryOptions): Registry {
     onChecked: (id, finding, intervalMs) => history.add(id, finding, intervalMs),
     onBelief(id) {
       const service = view.instance(id)?.service
-      if (service !== undefined) discovery.forget(service)
+      if (service !== undefined) {
+        discovery.forget(service)
+        traffic.changed(service)
+      }
       journal.note(id)
     },
   })
@@ -179,6 +185,8 @@ export function createRegistry(options: RegistryOptions): Registry {
   const paces = new Map<string, number>()
 
   view.onChange(follow)
+  // After the monitor, whose beliefs it tells.
+  const traffic = createTraffic({ view, believed: (id) => monitor.belief(id)?.state })
 
   function follow(change: ViewChange): void {
     if (change.loaded) {
@@ -323,6 +331,7 @@ export function createRegistry(options: RegistryOptions): Registry {
     },
 
     report: (id, incarnation, evidence) => monitor.report(id, incarnation, evidence),
+    traffic,
 
     stateOf: services.stateOf,
     houseHealth: services.houseHealth,

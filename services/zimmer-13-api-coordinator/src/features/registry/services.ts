@@ -94,6 +94,7 @@ export function createServices(dependencies: {
     return {
       name: record.name,
       aliases: record.aliases,
+      callers: record.callers,
       health: healthOf(service),
       dependencies: record.dependencies,
       dependents: view.dependents(record.name),
@@ -209,10 +210,15 @@ export function createServices(dependencies: {
         const { name } = record
         const { aliases = record.aliases, healthIntervalSeconds = record.healthIntervalSeconds } =
           request
+        // A caller is known by its name: an alias may be given to another one later.
+        const callers =
+          request.callers === undefined
+            ? record.callers
+            : (request.callers?.map((caller) => view.canonicalService(caller)) ?? null)
         refuseTaken(name, aliases)
         refuseInUse(aliases, record.aliases)
         const revision = record.revision + 1
-        const next = { ...record, aliases, healthIntervalSeconds, revision }
+        const next = { ...record, aliases, callers, healthIntervalSeconds, revision }
         await ledger.append({
           keys: [name, ...aliases].map((taken) => `service:${taken}`),
           writes: [write(updateService, next)],

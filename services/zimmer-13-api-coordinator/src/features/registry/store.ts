@@ -107,8 +107,9 @@ export const removeInstance: WriteOperation<InstanceRemoval> = {
     select ord from counted`,
 }
 
-const serviceColumns = `ord int, index bigint, name text, aliases text[], dependencies text[],
-  endpoints jsonb, "healthIntervalSeconds" int, revision int, "createdAt" timestamptz`
+const serviceColumns = `ord int, index bigint, name text, aliases text[], callers text[],
+  dependencies text[], endpoints jsonb, "healthIntervalSeconds" int, revision int,
+  "createdAt" timestamptz`
 
 /**
  * A new service, or new dependencies, endpoints and pace of checks of a known one. Its name must not be an alias.
@@ -141,7 +142,7 @@ export const putService: WriteOperation<ServiceRecord> = {
 export const updateService: WriteOperation<ServiceRecord> = {
   name: 'service.update',
   sql: `
-    update haus.service s set aliases = r.aliases,
+    update haus.service s set aliases = r.aliases, callers = r.callers,
       health_interval_seconds = r."healthIntervalSeconds", revision = r.revision,
       modified_index = greatest(s.modified_index, r.index)
     from jsonb_to_recordset($1) as r(${serviceColumns})
@@ -242,6 +243,7 @@ const firstUuid = '00000000-0000-0000-0000-000000000000'
 interface ServiceRow {
   name: string
   aliases: string[]
+  callers: string[] | null
   dependencies: string[]
   endpoints: unknown
   health_interval_seconds: number
@@ -253,6 +255,7 @@ function serviceFromRow(row: ServiceRow): ServiceRecord {
   return {
     name: row.name,
     aliases: row.aliases,
+    callers: row.callers,
     dependencies: row.dependencies,
     endpoints: endpointsFrom(row.endpoints),
     healthIntervalSeconds: row.health_interval_seconds,

@@ -7,6 +7,8 @@ export interface RegistryTables {
   service: {
     name: string
     aliases: string[]
+    /** Null: every service may call it. */
+    callers: string[] | null
     dependencies: string[]
     endpoints: Json<unknown[]>
     health_interval_seconds: Generated<number>

@@ -137,6 +137,7 @@ function entryFor(view: RegistryView, act: Action): Entry | null {
       const next: ServiceRecord = {
         name: act.service,
         aliases: known?.aliases ?? [],
+        callers: known?.callers ?? null,
         dependencies: act.deps,
         endpoints: [{ path: '/x', methods: ['GET'] }],
         // Differs from the default, so that a row that loses it is noticed.
@@ -390,6 +391,7 @@ test('a dependency cycle is found through each of its members, and through nobod
       ...serviceChanged({
         name,
         aliases: [],
+        callers: null,
         dependencies: of,
         endpoints: [],
         healthIntervalSeconds: 30,

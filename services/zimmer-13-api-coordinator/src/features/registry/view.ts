@@ -301,6 +301,7 @@ function bareService(name: string, createdAt: string): ServiceRecord {
   return {
     name,
     aliases: [],
+    callers: null,
     dependencies: [],
     endpoints: [],
     healthIntervalSeconds: healthIntervalSecondsDefault,

@@ -3,8 +3,7 @@
  * shape of RFC 6749. Anything that is not a HausError becomes `internal_error`, and nothing of it
  * is shown: messages of libraries quote what they choke on, which can be a secret.
  */
-import { errorKinds, HausError } from '@haus/contract'
-import type { ErrorCode } from '@haus/contract'
+import { errorKinds, HausError, type ErrorCode } from '@haus/contract/errors'
 
 /** What a field error says of a field that is not there. */
 export const missingDetail = 'is required'

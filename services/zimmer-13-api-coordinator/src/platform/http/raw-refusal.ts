@@ -4,10 +4,16 @@
  */
 import { ServerResponse, STATUS_CODES } from 'node:http'
 import type { Duplex } from 'node:stream'
-import { HausError } from '@haus/contract'
+import { HausError } from '@haus/contract/errors'
 import { problemOf } from './problem.ts'
 
-export function refuseOnSocket(socket: Duplex, thrown: Error, requestId: string): void {
+/** `extra`: more lines for the head. */
+export function refuseOnSocket(
+  socket: Duplex,
+  thrown: Error,
+  requestId: string,
+  extra: readonly string[] = [],
+): void {
   if (!socket.writable || answerIsComing(socket) || codeOf(thrown) === 'ECONNRESET') {
     socket.destroy()
     return
@@ -24,6 +30,7 @@ export function refuseOnSocket(socket: Duplex, thrown: Error, requestId: string)
     'x-content-type-options: nosniff',
     `x-request-id: ${requestId}`,
     'connection: close',
+    ...extra,
     ...Object.entries(refusal.headers).map(([name, value]) => `${name.toLowerCase()}: ${value}`),
   ]
   if (refusal.status === 405) head.push('allow: GET, POST, PUT, PATCH, DELETE')

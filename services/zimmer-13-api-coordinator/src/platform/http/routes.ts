@@ -57,6 +57,8 @@ export interface Answer {
   readonly body?: unknown
   readonly raw?: Buffer
   readonly stream?: Readable
+  /** Of a stream; default: what the operation declares. */
+  readonly contentType?: string
   readonly headers?: Readonly<Record<string, string>>
 }
 
@@ -147,6 +149,8 @@ export function createRoutes(server: HttpServer, options: RoutesOptions): Routes
     const bodyLimitBytes = operation.bodyLimitBytes ?? app.initialConfig.bodyLimit ?? 0
     const kind = { shape, bodyLimitBytes }
     const fromView = viewStatuses(operation)
+    // Another program's answer may have any status.
+    const passedThrough = operation.passesThrough ? operation.answers[200] : undefined
     const serializers = new Map<number, (data: unknown) => string>()
 
     function begin(
@@ -258,7 +262,7 @@ export function createRoutes(server: HttpServer, options: RoutesOptions): Routes
     function send(pending: Pending, answer: Answer): void {
       const { exchange } = pending
       const { status, raw, stream } = answer
-      const declared = operation.answers[status]
+      const declared = operation.answers[status] ?? passedThrough
       if (declared === undefined) {
         stream?.destroy()
         throw new Error(`${operation.id} does not declare the answer ${status}`)
@@ -268,7 +272,7 @@ export function createRoutes(server: HttpServer, options: RoutesOptions): Routes
         const contentType = declared.contentType ?? jsonType
         exchanges.answer(exchange, { status, contentType, body: raw, headers })
       } else if (stream !== undefined) {
-        const contentType = declared.contentType ?? 'application/octet-stream'
+        const contentType = answer.contentType ?? declared.contentType ?? 'application/octet-stream'
         exchanges.stream(exchange, { status, contentType, stream, headers })
       } else if (answer.body === undefined) {
         exchanges.answer(exchange, { status, contentType: null, body: null, headers })

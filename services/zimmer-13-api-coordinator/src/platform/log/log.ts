@@ -30,11 +30,26 @@ export function createLog(options: LogOptions): Log {
   )
 }
 
+/**
+ * Records that another thread has made, each a line of JSON with its line end. They have been
+ * chosen by level there.
+ */
+export function writeLines(log: Log, lines: string): void {
+  const stream: unknown = Reflect.get(log, pino.symbols.streamSym)
+  if (isWriter(stream)) stream.write(lines)
+}
+
+function isWriter(value: unknown): value is Writer {
+  return typeof value === 'object' && value !== null && 'write' in value
+}
+
 /** One readable line per record; a stack follows an error, since a person will want it. */
 function linesTo(destination: Writer): Writable {
   return new Writable({
     write(chunk: Buffer, _encoding, done) {
-      destination.write(lineOf(JSON.parse(chunk.toString('utf8'))))
+      for (const line of chunk.toString('utf8').split('\n')) {
+        if (line !== '') destination.write(lineOf(JSON.parse(line)))
+      }
       done()
     },
   })

@@ -37,6 +37,7 @@ function instance(change: Partial<InstanceRecord>): InstanceRecord {
 const record: ServiceRecord = {
   name: 'orders',
   aliases: [],
+  callers: null,
   dependencies: [],
   endpoints: [],
   healthIntervalSeconds: 30,

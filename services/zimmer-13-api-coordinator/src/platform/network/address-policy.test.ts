@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { HausError } from '@haus/contract'
-import { AddressRefused, createAddressPolicy, type AddressPolicyOptions } from './advertise.ts'
+import { AddressRefused, createAddressPolicy, type AddressPolicyOptions } from './address-policy.ts'
 
 function policyWith(options: Partial<AddressPolicyOptions> = {}) {
   return createAddressPolicy({

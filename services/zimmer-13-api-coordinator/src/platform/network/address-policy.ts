@@ -10,7 +10,7 @@
 import { lookup as systemLookup } from 'node:dns'
 import { BlockList, isIP, SocketAddress, type LookupFunction } from 'node:net'
 import { networkInterfaces } from 'node:os'
-import { HausError } from '@haus/contract'
+import { HausError } from '@haus/contract/errors'
 
 export interface Listener {
   readonly address: string

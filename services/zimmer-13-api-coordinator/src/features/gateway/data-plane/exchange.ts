@@ -1,0 +1,826 @@
+/**
+ * One request on its way: understood, admitted, sent to an instance, answered.
+ *
+ * It is at the same time what undici reads the request from and what it tells the answer to, and
+ * what Node's response belongs to, so that a request costs one object and no closures. It never
+ * waits for anything but the client, the instance and the check of a new token.
+ */
+import type { IncomingMessage } from 'node:http'
+import type { Readable } from 'node:stream'
+import { HausError } from '@haus/contract/errors'
+import type { Client, Dispatcher } from 'undici'
+import { problemOf } from '../../../platform/http/problem.ts'
+import { AddressRefused } from '../../../platform/network/address-policy.ts'
+import type { RoutedPrefix } from '../messages.ts'
+import { readAnswerHead } from './answer-head.ts'
+import { bearerToken, type GatewayCaller } from './authentication.ts'
+import { pickInstance } from './balancer.ts'
+import { BodyTooLarge, UploadStream } from './upload-stream.ts'
+import { ConnectRefused, servernamePlaceholder } from './connection-stack.ts'
+import { statusClass } from './counts.ts'
+import type { GatewayResponse } from './gateway-response.ts'
+import type { Instance } from './instance.ts'
+import type { Plane } from './plane.ts'
+import { readRequestHead, type RequestHead } from './request-head.ts'
+import { targetFault } from './request-path.ts'
+import { activeMax, waitingMax, type Service } from './service.ts'
+
+const methods: ReadonlyMap<string, Dispatcher.HttpMethod> = new Map([
+  ['GET', 'GET'],
+  ['HEAD', 'HEAD'],
+  ['POST', 'POST'],
+  ['PUT', 'PUT'],
+  ['PATCH', 'PATCH'],
+  ['DELETE', 'DELETE'],
+  ['OPTIONS', 'OPTIONS'],
+])
+/** A body up to this size is kept until it is whole: one write, and it can be sent a second time. */
+const keptBodyMaxBytes = 64 * 1024
+/** An unread body up to this size is read and dropped to keep the connection. */
+const discardMaxBytes = 64 * 1024
+const answerHeadTimeoutMs = 15_000
+const idleTimeoutMs = 60_000
+const streamIdleTimeoutMs = 300_000
+const waitMaxMs = 1_000
+/** A body that takes longer than a minute has to come at this pace at least. */
+const uploadFreeMs = 60_000
+const uploadMinBytesPerMs = 64
+const traceparentPattern = /^00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}$/
+/** Nginx’s number for a client that went away; it is in the log only. */
+const clientGoneStatus = 499
+/** Answers of an instance that say that it is not the one that failed the request. */
+const gatewayFailure: ReadonlySet<number> = new Set([502, 503, 504])
+
+/** Why an attempt was ended from this side. */
+class Ended extends Error {
+  override readonly name = 'Ended'
+  readonly why: 'client' | 'head' | 'idle' | 'body'
+
+  constructor(why: Ended['why']) {
+    super(why)
+    this.why = why
+  }
+}
+
+export class Exchange implements Dispatcher.DispatchHandler {
+  // Read by undici.
+  method: Dispatcher.HttpMethod = 'GET'
+  path = '/'
+  headers: string[] = []
+  body: Buffer | Readable | null = null
+  readonly reset = false
+  readonly blocking = false
+  readonly servername = servernamePlaceholder
+
+  readonly plane: Plane
+  readonly #request: IncomingMessage
+  readonly #response: GatewayResponse
+  readonly #isRelay: boolean
+  readonly #startedMs: number
+  #requestId = ''
+  #traceparent = ''
+  #head: RequestHead | null = null
+  #hostName = ''
+  #targetPath = '/'
+  #route: RoutedPrefix | null = null
+  #service: Service | null = null
+  #caller: string | null = null
+
+  #instance: Instance | null = null
+  /** Of the last attempt, for the log. */
+  #instanceId: string | null = null
+  #client: Client | null = null
+  #controller: Dispatcher.DispatchController | null = null
+  #admitted = false
+  #waiting = false
+  #retrying = false
+  #attempts = 0
+  #tried: Instance | null = null
+  /** Bytes of this attempt have been written. */
+  #written = false
+  /** The instance has begun to answer. */
+  #answerBegan = false
+  #headTaken = false
+  #done = false
+  #gone = false
+  #stream = false
+  #paused = false
+  #drainHeard = false
+  #status = 0
+  #code: string | null = null
+  #contentLength = -1
+  #held: Buffer | null = null
+  #sentAny = false
+  #attemptMs = 0
+  #touchedMs = 0
+  #firstByteMs = -1
+  #requestBytes = 0
+  #answerBytes = 0
+  #bodyWhole = true
+
+  constructor(plane: Plane, request: IncomingMessage, response: GatewayResponse, isRelay: boolean) {
+    this.plane = plane
+    this.#request = request
+    this.#response = response
+    this.#isRelay = isRelay
+    this.#startedMs = plane.clock.monotonicMs()
+    this.#touchedMs = this.#startedMs
+    response.exchange = this
+  }
+
+  start(): void {
+    try {
+      this.#begin()
+    } catch (error) {
+      this.#refuse(error)
+    }
+  }
+
+  #begin(): void {
+    const { plane } = this
+    plane.catchUp()
+    const request = this.#request
+    const target = request.url ?? ''
+    const queryAt = target.indexOf('?')
+    const path = queryAt === -1 ? target : target.slice(0, queryAt)
+    const head = readRequestHead(request.rawHeaders, request.httpVersion)
+    this.#head = head
+    this.#targetPath = path
+    this.#requestId = plane.requestIdOf(head.requestId ?? undefined)
+    this.#traceparent =
+      head.traceparent !== null && traceparentPattern.test(head.traceparent)
+        ? head.traceparent
+        : newTrace(plane.traceHex())
+    if (head.fault !== null) throw headFault(head)
+    const method = methods.get(request.method ?? '')
+    if (method === undefined) {
+      throw new HausError('method_not_allowed', 'The gateway does not pass this method on.')
+    }
+    this.method = method
+    if (head.upgrade) {
+      throw new HausError(
+        'upgrade_refused',
+        'The gateway does not change protocols yet; send the request without Upgrade.',
+      )
+    }
+    const fault = targetFault(target, queryAt)
+    if (fault !== null) throw pathRefused(fault)
+    this.#toService(head, path, queryAt === -1 ? '' : target.slice(queryAt))
+  }
+
+  /** Where it goes, as far as that can be told before the caller is known. */
+  #toService(head: RequestHead, path: string, query: string): void {
+    const { plane } = this
+    if (this.#isRelay) {
+      this.#caller = head.relayCaller === '' ? null : head.relayCaller
+      this.#byPath(path, query)
+      return
+    }
+    const host = head.host === null ? null : plane.hostOf(head.host)
+    if (head.host !== null && host === null) {
+      throw new HausError('invalid_request', 'header.host is not a host name.', {
+        fields: [{ field: 'header.host', detail: 'must be a host name, with or without port' }],
+      })
+    }
+    const label = host?.label ?? null
+    this.#hostName = host?.name ?? ''
+    const route = plane.house.routes.find(this.#hostName, label === null, path, this.method)
+    if (route !== null) {
+      this.#published(route, path, query)
+      return
+    }
+    if (host !== null && label === null && !host.own) {
+      throw new HausError(
+        'foreign_host',
+        'No route is published for this host, and the house has another name.',
+        { fields: [{ field: 'header.host', detail: 'must be that of the house or of a route' }] },
+      )
+    }
+    const token =
+      head.hausToken ?? (head.authorization === null ? null : bearerToken(head.authorization))
+    const caller = plane.authentication.callerOf(token)
+    if (caller instanceof Promise) {
+      caller
+        .then((known) => this.#called(known, label, path, query))
+        .catch((error: unknown) => this.#refuse(error))
+    } else this.#called(caller, label, path, query)
+  }
+
+  #called(caller: GatewayCaller, label: string | null, path: string, query: string): void {
+    if (this.#done || this.#gone) return
+    this.#caller = caller.service
+    if (label === null) {
+      this.#byPath(path, query)
+      return
+    }
+    const service = this.plane.house.service(label)
+    if (service === undefined) throw noRoute(`no service is called "${label}"`)
+    this.#toUpstream(service, path + query, null)
+  }
+
+  #byPath(path: string, query: string): void {
+    const end = path.indexOf('/', 1)
+    const name = end === -1 ? path.slice(1) : path.slice(1, end)
+    const service = this.plane.house.service(name)
+    if (service === undefined) {
+      throw noRoute(name === '' ? 'the path names no service' : `no service is called "${name}"`)
+    }
+    const rest = end === -1 ? '/' : path.slice(end)
+    this.#toUpstream(service, rest + query, this.#isRelay ? null : `/${name}`)
+  }
+
+  #published(route: RoutedPrefix, path: string, query: string): void {
+    this.#route = route
+    const service = this.plane.house.service(route.service)
+    if (service === undefined) {
+      throw unavailable(`"${route.service}" has not registered yet`, 'none')
+    }
+    const strip = route.stripPrefix && route.pathPrefix !== '/'
+    const rest = strip ? path.slice(route.pathPrefix.length) : path
+    this.#toUpstream(service, (rest === '' ? '/' : rest) + query, strip ? route.pathPrefix : null)
+  }
+
+  #toUpstream(service: Service, target: string, prefix: string | null): void {
+    const head = this.#head
+    if (head === null) return
+    this.#service = service
+    const caller = this.#caller
+    if (caller !== null && service.callers !== null && !service.callers.has(caller)) {
+      throw new HausError(
+        'caller_not_allowed',
+        `"${service.name}" names its callers, and "${caller}" is none of them: ask an operator to add it.`,
+      )
+    }
+    this.path = target
+    this.#writeHeaders(head, prefix)
+    const limit = this.#route?.bodyMaxBytes ?? this.plane.bodyMaxBytes
+    if (head.contentLength > limit) throw bodyTooLarge(limit)
+    if (!head.hasBody) this.#admit()
+    else this.#readBody(head, limit)
+  }
+
+  #writeHeaders(head: RequestHead, prefix: string | null): void {
+    const { plane } = this
+    const { fields } = head
+    const { authorization, host } = head
+    // Without a Host of its own the request gets that of the instance.
+    if (host !== null && !this.#isRelay) fields.push('host', host, 'x-forwarded-host', host)
+    // One of ours ends here; one of the application's own goes on.
+    if (authorization !== null && !this.#isRelay) {
+      const used = head.hausToken === null && this.#route === null
+      if (!used && !plane.authentication.isOurs(authorization)) {
+        fields.push('authorization', authorization)
+      }
+    } else if (authorization !== null && !plane.authentication.isOurs(authorization)) {
+      fields.push('authorization', authorization)
+    }
+    fields.push(
+      'x-forwarded-for',
+      addressOf(this.#request),
+      'x-forwarded-proto',
+      plane.scheme,
+      'x-request-id',
+      this.#requestId,
+      'traceparent',
+      this.#traceparent,
+      'via',
+      head.via === null ? '1.1 haus' : `${head.via}, 1.1 haus`,
+    )
+    if (prefix !== null) fields.push('x-forwarded-prefix', prefix)
+    if (this.#caller !== null) fields.push('haus-caller', this.#caller)
+    this.headers = fields
+  }
+
+  #readBody(head: RequestHead, limit: number): void {
+    this.#bodyWhole = false
+    if (head.expectsContinue) this.#response.writeContinue()
+    if (!head.chunked && head.contentLength <= keptBodyMaxBytes) {
+      this.#keepBody(head.contentLength)
+      return
+    }
+    if (!head.chunked) this.headers.push('content-length', String(head.contentLength))
+    this.body = new UploadStream(this.#request, limit, (bytes, whole) => {
+      this.#requestBytes += bytes
+      this.#touchedMs = this.plane.clock.monotonicMs()
+      if (whole) this.#bodyWhole = true
+    })
+    this.#admit()
+  }
+
+  #keepBody(length: number): void {
+    const parts: Buffer[] = []
+    this.plane.exchanges.add(this)
+    this.#request.on('data', (part: Buffer) => {
+      parts.push(part)
+      this.#requestBytes += part.length
+      this.#touchedMs = this.plane.clock.monotonicMs()
+    })
+    this.#request.on('end', () => {
+      if (this.#done || this.#gone || this.#requestBytes !== length) return
+      this.#bodyWhole = true
+      const [only] = parts
+      this.body = parts.length === 1 && only ? only : Buffer.concat(parts)
+      this.#admit()
+    })
+  }
+
+  #admit(): void {
+    const service = this.#service
+    if (service === null) return
+    this.plane.exchanges.add(this)
+    if (service.active >= activeMax) this.#wait(service)
+    else this.proceed()
+  }
+
+  #wait(service: Service): void {
+    if (service.waiting.size >= waitingMax) {
+      this.#refuse(unavailable(`"${service.name}" has as much to do as it may have`, 'limit'))
+      return
+    }
+    this.#waiting = true
+    this.#touchedMs = this.plane.clock.monotonicMs()
+    service.waiting.add(this)
+  }
+
+  /** A place was given up for this request; it goes on in the next turn. */
+  takeOver(): void {
+    this.#waiting = false
+    this.#admitted = true
+  }
+
+  /** There is a place. */
+  proceed(): void {
+    const service = this.#service
+    if (service === null || this.#done) return
+    this.#waiting = false
+    if (!this.#admitted) {
+      this.#admitted = true
+      service.active += 1
+    }
+    try {
+      this.#attempt(service)
+    } catch (error) {
+      this.#refuse(error)
+    }
+  }
+
+  #attempt(service: Service): void {
+    const { plane } = this
+    const nowMs = plane.clock.monotonicMs()
+    const picked = pickInstance(service, this.#tried, nowMs, plane.unit)
+    if (picked === 'none') {
+      throw unavailable(`"${service.name}" has no instance that can serve`, 'none')
+    }
+    if (picked === 'circuit_open') {
+      throw unavailable(
+        `every instance of "${service.name}" has failed too often and is left alone for a while`,
+        'circuit_open',
+        retryAfterSeconds(service, nowMs),
+      )
+    }
+    if (picked === 'full') {
+      this.#admitted = false
+      service.active -= 1
+      this.#wait(service)
+      return
+    }
+    this.#instance = picked
+    this.#instanceId = picked.id
+    picked.inFlight += 1
+    picked.breaker.started()
+    this.#attempts += 1
+    this.#written = false
+    this.#answerBegan = false
+    this.#controller = null
+    this.#attemptMs = nowMs
+    this.#touchedMs = nowMs
+    const client = picked.connections.take()
+    this.#client = client
+    client.dispatch(this, this)
+  }
+
+  // What undici tells.
+
+  onRequestStart(controller: Dispatcher.DispatchController): void {
+    this.#controller = controller
+    this.#written = true
+    this.#touchedMs = this.plane.clock.monotonicMs()
+    if (this.#gone) controller.abort(new Ended('client'))
+  }
+
+  onResponseStarted(): void {
+    this.#answerBegan = true
+  }
+
+  onResponseStart(controller: Dispatcher.DispatchController, status: number): void {
+    // Interim answers are between the instance and us.
+    if (status < 200) return
+    const nowMs = this.plane.clock.monotonicMs()
+    this.#touchedMs = nowMs
+    this.#firstByteMs = nowMs - this.#startedMs
+    const instance = this.#instance
+    if (instance === null) return
+    this.#judge(instance, status, nowMs)
+    const raw = controller.rawHeaders
+    const answer = readAnswerHead(Array.isArray(raw) ? raw : [], status)
+    const { fields } = answer
+    this.#contentLength = answer.contentLength
+    this.#stream = answer.isEventStream
+    fields.push('x-request-id', this.#requestId)
+    // An answer before the end of the body: what follows on that connection is the rest of it.
+    if (!this.#bodyWhole || this.plane.draining) fields.push('connection', 'close')
+    this.#response.writeHead(status, fields)
+    this.#status = status
+    this.#headTaken = true
+    // Small answers have come whole by then, and go out with their head in one write.
+    queueMicrotask(() => this.#flushHead())
+  }
+
+  onResponseData(controller: Dispatcher.DispatchController, chunk: Buffer): void {
+    this.#touchedMs = this.plane.clock.monotonicMs()
+    this.#answerBytes += chunk.length
+    // The whole of a small answer goes out with its head, in one write.
+    if (!this.#sentAny && chunk.length === this.#contentLength) {
+      this.#held = chunk
+      return
+    }
+    this.#sentAny = true
+    if (this.#response.write(chunk)) return
+    this.#paused = true
+    controller.pause()
+    if (this.#drainHeard) return
+    this.#drainHeard = true
+    this.#response.on('drain', onDrain)
+  }
+
+  /** The client has taken what was written. */
+  flowAgain(): void {
+    if (!this.#paused) return
+    this.#paused = false
+    this.#touchedMs = this.plane.clock.monotonicMs()
+    this.#controller?.resume()
+  }
+
+  /** The head goes out although nothing of the body is there yet. */
+  #flushHead(): void {
+    if (this.#done || this.#sentAny || this.#held !== null) return
+    this.#sentAny = true
+    this.#response.flushHeaders()
+  }
+
+  onResponseEnd(): void {
+    if (this.#done) return
+    this.#leaveInstance(false)
+    const held = this.#held
+    this.#held = null
+    if (held === null) this.#response.end()
+    else this.#response.end(held)
+    this.#finish()
+  }
+
+  onResponseError(_controller: Dispatcher.DispatchController | null, error: Error): void {
+    if (this.#done) return
+    const instance = this.#instance
+    this.#leaveInstance(true)
+    if (this.#gone) {
+      instance?.breaker.abandoned()
+      this.#status = clientGoneStatus
+      this.#finish()
+      return
+    }
+    if (instance === null) return
+    if (this.#headTaken) {
+      // Half an answer cannot be taken back: a cut connection tells the client that it is not whole.
+      if (!(error instanceof Ended)) this.#blame(instance)
+      this.#code = error instanceof Ended ? 'upstream_timeout' : 'upstream_failed'
+      this.#response.destroy()
+      this.#finish()
+      return
+    }
+    this.#failed(instance, error)
+  }
+
+  #failed(instance: Instance, error: Error): void {
+    const { plane } = this
+    if (error instanceof Ended) {
+      if (error.why === 'body') {
+        instance.breaker.abandoned()
+        this.#refuse(new HausError('request_timeout', 'The body did not arrive in time.'))
+        return
+      }
+      this.#blame(instance)
+      this.#refuse(
+        new HausError(
+          'upstream_timeout',
+          `"${this.#service?.name ?? ''}" did not answer within ${answerHeadTimeoutMs / 1_000} s.`,
+        ),
+      )
+      return
+    }
+    if (error instanceof BodyTooLarge) {
+      instance.breaker.abandoned()
+      this.#refuse(bodyTooLarge(error.limit))
+      return
+    }
+    const code = codeOf(error)
+    if (code === 'UND_ERR_INVALID_ARG') {
+      instance.breaker.abandoned()
+      this.#refuse(new HausError('invalid_request', 'The head holds what may not be passed on.'))
+      return
+    }
+    if (error instanceof ConnectRefused || error instanceof AddressRefused) {
+      instance.breaker.abandoned()
+    } else {
+      this.#blame(instance)
+      if (!this.#written || (!this.#answerBegan && isReset(code))) {
+        plane.report(instance, reasonOf(code, this.#written))
+      }
+    }
+    if (this.#tryAnother(instance, code)) return
+    this.#refuse(
+      new HausError(
+        'upstream_failed',
+        this.#written
+          ? `"${this.#service?.name ?? ''}" broke the connection off or did not speak HTTP; whether it did what was asked is not known.`
+          : `"${this.#service?.name ?? ''}" could not be reached.`,
+      ),
+    )
+  }
+
+  /** Once, on another instance, and only where the request cannot have been run or may be run again. */
+  #tryAnother(instance: Instance, code: string): boolean {
+    const service = this.#service
+    if (service === null || this.#attempts > 1) return false
+    if (this.#written && (this.#answerBegan || !isReset(code) || !this.#mayRunAgain())) return false
+    if (this.body instanceof UploadStream && !this.body.untouched) return false
+    const nowMs = this.plane.clock.monotonicMs()
+    if (service.bestTier(nowMs, instance) === null) return false
+    if (!service.mayRetry(instance, nowMs)) return false
+    this.#tried = instance
+    this.#retrying = true
+    service.retrying += 1
+    service.counts.retries += 1
+    this.proceed()
+    return true
+  }
+
+  #mayRunAgain(): boolean {
+    const { method } = this
+    if (method === 'GET' || method === 'HEAD' || method === 'OPTIONS') return true
+    return (this.#head?.idempotencyKey ?? false) && (this.#route?.retryIdempotencyKey ?? false)
+  }
+
+  #judge(instance: Instance, status: number, nowMs: number): void {
+    instance.observe(nowMs - this.#attemptMs, nowMs)
+    if (gatewayFailure.has(status)) {
+      this.#blame(instance)
+      return
+    }
+    const { breaker } = instance
+    const wasOpen = breaker.state !== 'closed'
+    breaker.succeeded(nowMs)
+    if (wasOpen && breaker.state === 'closed') instance.startSlowly(nowMs)
+  }
+
+  #blame(instance: Instance): void {
+    const service = this.#service
+    if (service === null) return
+    const { clock, unit } = this.plane
+    if (instance.breaker.failed(clock.monotonicMs(), unit(), service.mayEject())) {
+      service.counts.ejections += 1
+    }
+  }
+
+  #leaveInstance(failed: boolean): void {
+    const instance = this.#instance
+    const client = this.#client
+    this.#instance = null
+    this.#client = null
+    this.#controller = null
+    if (instance === null || client === null) return
+    instance.inFlight -= 1
+    if (failed) instance.connections.discard(client)
+    else instance.connections.giveBack(client)
+  }
+
+  /** The client is gone; for an answer that is already whole this is its ordinary end. */
+  onClosed(): void {
+    if (this.#done || this.#gone) return
+    this.#gone = true
+    if (this.#waiting) this.#service?.waiting.delete(this)
+    if (this.#controller !== null) this.#controller.abort(new Ended('client'))
+    else if (this.#client === null) {
+      this.#status = clientGoneStatus
+      this.#finish()
+    }
+    // Else it is still connecting: `onRequestStart` or `onResponseError` comes.
+  }
+
+  /** Every half a second: has it waited too long for somebody? */
+  sweep(nowMs: number): void {
+    const idleMs = nowMs - this.#touchedMs
+    if (this.#waiting) {
+      if (idleMs <= waitMaxMs) return
+      this.#service?.waiting.delete(this)
+      this.#waiting = false
+      this.#refuse(
+        unavailable(`"${this.#service?.name ?? ''}" had no place within a second`, 'limit'),
+      )
+      return
+    }
+    if (!this.#bodyWhole && this.#uploadTooSlow(nowMs, idleMs)) {
+      if (this.#controller !== null) this.#controller.abort(new Ended('body'))
+      else if (this.#client === null) {
+        this.#refuse(new HausError('request_timeout', 'The body did not arrive in time.'))
+      }
+      return
+    }
+    if (this.#controller === null) return
+    if (!this.#headTaken) {
+      if (this.#bodyWhole && idleMs > answerHeadTimeoutMs) {
+        this.#controller.abort(new Ended('head'))
+      }
+      return
+    }
+    if (idleMs > (this.#stream || this.#paused ? streamIdleTimeoutMs : idleTimeoutMs)) {
+      this.#controller.abort(new Ended('idle'))
+    }
+  }
+
+  #uploadTooSlow(nowMs: number, idleMs: number): boolean {
+    if (idleMs > idleTimeoutMs) return true
+    const overMs = nowMs - this.#startedMs - uploadFreeMs
+    return overMs > 0 && this.#requestBytes < overMs * uploadMinBytesPerMs
+  }
+
+  #refuse(thrown: unknown): void {
+    if (this.#done) return
+    const error =
+      thrown instanceof HausError
+        ? thrown
+        : new HausError('internal_error', 'The gateway made a mistake with this request.', {
+            cause: thrown,
+          })
+    const refusal = problemOf(error, {
+      requestId: this.#requestId,
+      instance: error.code === 'path_refused' ? null : this.#targetPath,
+    })
+    this.#status = refusal.status
+    this.#code = error.code
+    const response = this.#response
+    if (!response.headersSent && !response.destroyed) {
+      const fields = [
+        'content-type',
+        refusal.contentType,
+        'content-length',
+        String(refusal.body.length),
+        'cache-control',
+        'no-store',
+        'x-content-type-options',
+        'nosniff',
+        'haus-source',
+        'gateway',
+        'x-request-id',
+        this.#requestId,
+      ]
+      for (const name in refusal.headers) fields.push(name, refusal.headers[name] ?? '')
+      if (this.#mustClose(error)) fields.push('connection', 'close')
+      if (error.code === 'method_not_allowed') fields.push('allow', [...methods.keys()].join(', '))
+      response.writeHead(refusal.status, fields)
+      response.end(this.#request.method === 'HEAD' ? undefined : refusal.body)
+    } else response.destroy()
+    this.#finish()
+  }
+
+  /** A head that can be read in two ways may be the first half of a smuggled one. */
+  #mustClose(error: HausError): boolean {
+    const head = this.#head
+    if (this.plane.draining || head === null || head.fault !== null || head.upgrade) return true
+    if (error.code === 'method_not_allowed' || error.code === 'request_timeout') return true
+    if (!head.hasBody || this.#request.complete) return false
+    // After a refusal a client that waits for 100 may or may not send its body.
+    return head.expectsContinue || head.chunked || head.contentLength > discardMaxBytes
+  }
+
+  #finish(): void {
+    this.#done = true
+    const { plane } = this
+    const nowMs = plane.clock.monotonicMs()
+    const durationMs = nowMs - this.#startedMs
+    plane.exchanges.delete(this)
+    if (this.body instanceof UploadStream) this.body.destroy()
+    const service = this.#service
+    const byGateway = !this.#headTaken
+    if (service === null) {
+      const place = statusClass(this.#status)
+      plane.refused[place] = (plane.refused[place] ?? 0) + 1
+    } else {
+      const { counts } = service
+      counts.count(this.#status, byGateway, durationMs)
+      counts.requestBytes += this.#requestBytes
+      counts.answerBytes += this.#answerBytes
+      if (this.#retrying) service.retrying -= 1
+      if (this.#admitted) {
+        this.#admitted = false
+        service.release()
+      }
+    }
+    if (plane.log.on) this.#log(byGateway, durationMs)
+  }
+
+  #log(byGateway: boolean, durationMs: number): void {
+    const { plane } = this
+    plane.log.add(
+      {
+        method: this.#request.method ?? '',
+        path: this.#targetPath,
+        host: this.#hostName,
+        route: this.#route?.id ?? null,
+        service: this.#service?.name ?? null,
+        instance: this.#instanceId,
+        caller: this.#caller,
+        status: this.#status,
+        source: byGateway ? 'gateway' : 'upstream',
+        code: this.#code,
+        requestBytes: this.#requestBytes,
+        answerBytes: this.#answerBytes,
+        durationMs,
+        firstByteMs: this.#firstByteMs,
+        retries: Math.max(0, this.#attempts - 1),
+        requestId: this.#requestId,
+        traceId: this.#traceparent.slice(3, 35),
+      },
+      plane.clock.now().getTime(),
+    )
+  }
+}
+
+function onDrain(this: GatewayResponse): void {
+  this.exchange?.flowAgain()
+}
+
+function newTrace(hex: string): string {
+  return `00-${hex.slice(0, 32)}-${hex.slice(32)}-00`
+}
+
+/** The peer's address; IPv4-mapped IPv6 shown as IPv4. */
+function addressOf({ socket }: IncomingMessage): string {
+  const address = socket.remoteAddress ?? ''
+  return address.startsWith('::ffff:') && address.includes('.') ? address.slice(7) : address
+}
+
+function codeOf(error: Error): string {
+  const code: unknown = 'code' in error ? error.code : undefined
+  return typeof code === 'string' ? code : ''
+}
+
+/** The connection ended before a single byte of an answer. */
+function isReset(code: string): boolean {
+  return code === 'ECONNRESET' || code === 'EPIPE' || code === 'UND_ERR_SOCKET'
+}
+
+function reasonOf(code: string, written: boolean): string {
+  if (written) return 'the gateway saw the connection reset'
+  return code === 'ECONNREFUSED'
+    ? 'the gateway was refused the connection'
+    : `the gateway could not connect (${code})`
+}
+
+function headFault(head: RequestHead): HausError {
+  const detail = head.fault ?? ''
+  if (head.faultField === '') return new HausError('headers_too_large', detail)
+  return new HausError('invalid_request', detail, {
+    fields: [{ field: `header.${head.faultField}`, detail }],
+  })
+}
+
+function pathRefused(detail: string): HausError {
+  return new HausError('path_refused', detail, { fields: [{ field: 'path', detail }] })
+}
+
+function noRoute(why: string): HausError {
+  return new HausError('no_route', `No route leads there: ${why}.`)
+}
+
+function bodyTooLarge(limit: number): HausError {
+  return new HausError('body_too_large', `The body may have at most ${limit} bytes here.`)
+}
+
+function unavailable(
+  detail: string,
+  reason: 'none' | 'circuit_open' | 'limit',
+  retryAfterSecondsMin = 1,
+): HausError {
+  return new HausError('service_unavailable', `${detail} (${reason}).`, {
+    retryAfterSeconds: retryAfterSecondsMin,
+  })
+}
+
+/** Until the first of the open breakers lets somebody try. */
+function retryAfterSeconds(service: Service, nowMs: number): number {
+  let untilMs = Number.POSITIVE_INFINITY
+  for (const { breaker } of service.instances) {
+    if (breaker.state === 'open') untilMs = Math.min(untilMs, breaker.untilMs)
+  }
+  return Number.isFinite(untilMs) ? Math.max(1, Math.ceil((untilMs - nowMs) / 1_000)) : 1
+}

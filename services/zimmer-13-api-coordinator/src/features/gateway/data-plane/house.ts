@@ -1,0 +1,76 @@
+/** Everything the data plane decides by, as the last messages from the main thread told it. */
+import { createAddressPolicy } from '../../../platform/network/address-policy.ts'
+import type { Listener, RoutedPrefix, TrafficService } from '../messages.ts'
+import type { ConnectRules } from './connection-stack.ts'
+import { compileRoutes, type PublishedRoutes } from './routes.ts'
+import { Service } from './service.ts'
+
+export class House {
+  index = 0
+  routes: PublishedRoutes = compileRoutes([])
+  #listeners: readonly Listener[] = []
+  readonly #services = new Map<string, Service>()
+  /** By name and alias. */
+  readonly #names = new Map<string, Service>()
+  readonly #rules: ConnectRules
+  readonly #nowMs: () => number
+
+  constructor(options: { readonly allow: readonly string[]; readonly nowMs: () => number }) {
+    this.#nowMs = options.nowMs
+    this.#rules = createAddressPolicy({
+      allow: options.allow,
+      ownListeners: () => this.#listeners,
+    })
+  }
+
+  service(nameOrAlias: string): Service | undefined {
+    return this.#names.get(nameOrAlias)
+  }
+
+  services(): IterableIterator<Service> {
+    return this.#services.values()
+  }
+
+  takeListeners(listeners: readonly Listener[]): void {
+    this.#listeners = listeners
+  }
+
+  takeRoutes(routes: readonly RoutedPrefix[]): void {
+    this.routes = compileRoutes(routes)
+  }
+
+  takeServices(services: readonly TrafficService[], loaded: boolean, index: number): void {
+    const nowMs = this.#nowMs()
+    this.index = index
+    const gone = loaded ? new Set(this.#services.keys()) : null
+    let renamed = loaded
+    for (const known of services) {
+      gone?.delete(known.name)
+      let service = this.#services.get(known.name)
+      if (service === undefined) {
+        service = new Service(known.name)
+        this.#services.set(known.name, service)
+        renamed = true
+      } else if (!isSameList(service.aliases, known.aliases)) renamed = true
+      service.update(known, this.#rules, nowMs)
+    }
+    for (const name of gone ?? []) {
+      this.#services.get(name)?.retire()
+      this.#services.delete(name)
+    }
+    if (renamed) this.#nameAgain()
+  }
+
+  #nameAgain(): void {
+    this.#names.clear()
+    for (const service of this.#services.values()) {
+      for (const alias of service.aliases) this.#names.set(alias, service)
+    }
+    // A name goes before an alias, as in the registry.
+    for (const service of this.#services.values()) this.#names.set(service.name, service)
+  }
+}
+
+function isSameList(a: readonly string[], b: readonly string[]): boolean {
+  return a.length === b.length && a.every((item, place) => item === b[place])
+}

@@ -1,0 +1,118 @@
+/** A service as the data plane sees it: who may call it, its instances, what is under way. */
+import type { TrafficService } from '../messages.ts'
+import { Counts } from './counts.ts'
+import type { ConnectRules } from './connection-stack.ts'
+import { Instance } from './instance.ts'
+
+/** Requests of one service under way, and as many that wait; more is an overload, not a burst. */
+export const activeMax = 1_024
+export const waitingMax = 1_024
+/** Rationed retries at one time: a fifth of what is under way, so that they cannot double an overload. */
+const retryShare = 0.2
+const retriesMin = 3
+
+interface Waiting {
+  takeOver(): void
+  proceed(): void
+}
+
+export class Service {
+  readonly name: string
+  aliases: readonly string[] = []
+  callers: ReadonlySet<string> | null = null
+  instances: readonly Instance[] = []
+  active = 0
+  retrying = 0
+  panic = false
+  readonly counts = new Counts()
+  /** Requests that wait for a place, oldest first. */
+  readonly waiting = new Set<Waiting>()
+
+  constructor(name: string) {
+    this.name = name
+  }
+
+  /** The best tier with anybody in it; null: nobody can serve. */
+  bestTier(nowMs: number, without: Instance | null): number | null {
+    let best: number | null = null
+    for (let place = 0; place < this.instances.length; place++) {
+      const instance = this.instances[place]
+      if (instance === undefined || instance === without) continue
+      const tier = instance.tier(nowMs)
+      if (tier === null) continue
+      if (tier === 0) return 0
+      if (best === null || tier < best) best = tier
+    }
+    return best
+  }
+
+  /**
+   * While a sibling serves without a fault, every request that a dying instance left behind may go
+   * there: together they are no more than the service was sent anyway. When nobody is without
+   * fault, retries are rationed, because they would double what the service cannot carry.
+   */
+  mayRetry(failed: Instance, nowMs: number): boolean {
+    for (let place = 0; place < this.instances.length; place++) {
+      const sibling = this.instances[place]
+      if (sibling === undefined || sibling === failed || sibling.tier(nowMs) !== 0) continue
+      if (sibling.breaker.state === 'closed' && !sibling.breaker.failing) return true
+    }
+    return this.retrying < Math.max(retriesMin, this.active * retryShare)
+  }
+
+  /** Of n instances half may be ejected, and always one: with a single one an open breaker answers. */
+  mayEject(): boolean {
+    let ejected = 0
+    for (const { breaker } of this.instances) if (breaker.state !== 'closed') ejected += 1
+    return ejected < Math.max(1, Math.floor(this.instances.length / 2))
+  }
+
+  update(known: TrafficService, rules: ConnectRules, nowMs: number): void {
+    this.aliases = known.aliases
+    this.callers = known.callers === null ? null : new Set(known.callers)
+    const before = new Map(this.instances.map((instance) => [instance.id, instance]))
+    this.instances = known.instances.map((shown) => {
+      const instance = before.get(shown.id)
+      if (instance === undefined || !isSame(instance, shown)) {
+        return new Instance(shown, rules, nowMs)
+      }
+      before.delete(shown.id)
+      instance.update(shown, nowMs)
+      return instance
+    })
+    for (const gone of before.values()) gone.connections.retire()
+  }
+
+  retire(): void {
+    for (const { connections } of this.instances) connections.retire()
+    this.instances = []
+  }
+
+  /**
+   * A place is free again, and goes to whoever waits longest. He uses it in the next turn of the
+   * loop: the connection that has just been given back must first be seen to be quiet.
+   */
+  release(): void {
+    for (const next of this.waiting) {
+      this.waiting.delete(next)
+      next.takeOver()
+      setImmediate(proceed, next)
+      return
+    }
+    this.active -= 1
+  }
+}
+
+/** A new start of an instance is another program: nothing that was seen of the one before holds. */
+function isSame({ known, incarnation }: Instance, shown: Instance['known']): boolean {
+  return (
+    incarnation === shown.incarnation &&
+    known.address === shown.address &&
+    known.port === shown.port &&
+    known.scheme === shown.scheme
+  )
+}
+
+function proceed(next: Waiting): void {
+  next.proceed()
+}
