@@ -1,9 +1,11 @@
 import assert from 'node:assert/strict'
 import { test, type TestContext } from 'node:test'
 import { inspect } from 'node:util'
+import type pg from 'pg'
 import { silentLog } from '../../../testing/databases.ts'
 import { createTestDatabase, needsPostgres } from '../../../testing/postgres-database.ts'
 import { startPostgres } from '../../../testing/postgres-server.ts'
+import { startStallingProxy } from '../../../testing/stalling-proxy.ts'
 import { until } from '../../../testing/until.ts'
 import type { Database, Log } from '../database.ts'
 import { openPostgres, refuseUnfit, type OpenPostgresOptions } from './open.ts'
@@ -109,6 +111,33 @@ test('an open database shows its password to nobody who prints it', needs, async
     client.release()
   }
 })
+
+test(
+  'a connection that fell silent is not handed out again, also when it would speak once more',
+  needs,
+  async (t) => {
+    const empty = await createTestDatabase()
+    t.after(() => empty.drop())
+    const proxy = await startStallingProxy(empty.url)
+    t.after(() => proxy.close())
+    const { pool } = await open(t, { url: proxy.url, queryTimeoutMs: 2_000 })
+    const backendOf = async (client: pg.PoolClient): Promise<number> =>
+      (await client.query<{ pid: number }>('select pg_backend_pid() as pid')).rows[0]?.pid ?? 0
+
+    const client = await pool.connect()
+    const silentPid = await backendOf(client)
+    proxy.stall()
+    await assert.rejects(client.query('select 1'), { message: 'Query read timeout' })
+    // As a caller does who only knows that his query has failed.
+    client.release()
+    proxy.resume()
+    const next = await pool.connect()
+    const nextPid = await backendOf(next)
+    next.release()
+    assert.notEqual(nextPid, silentPid)
+    await until('the silent one is gone from the pool', () => pool.totalCount === 1)
+  },
+)
 
 test('a server too old, in another encoding or read-only is refused by what is wrong', () => {
   const fit = { version: '16.14', encoding: 'UTF8', standby: false }

@@ -19,6 +19,8 @@ export interface OpenPostgresOptions {
   readonly log: Log
   /** How long a server may take to come up: compose starts both at once. */
   readonly startTimeoutMs?: number
+  /** Tests of a silent server do not wait for more than a minute. */
+  readonly queryTimeoutMs?: number
 }
 
 const minimumMajor = 16
@@ -29,7 +31,7 @@ const connectionTimeoutMs = 5_000
 /** No statement of Haus comes near it; a runaway one must not hold locks for longer. */
 const statementTimeoutMs = 15_000
 /** For a server that went silent: every statement timeout, migrations' included, answers before. */
-const queryTimeoutMs = 75_000
+const defaultQueryTimeoutMs = 75_000
 /** A stalled process must not hold the ledger's row against the other replicas. */
 const idleInTransactionTimeoutMs = 10_000
 const closeTimeoutMs = 2_500
@@ -47,7 +49,7 @@ export async function openPostgres<Tables>(
     const pool = new pg.Pool({
       ...target.config,
       statement_timeout: statementTimeoutMs,
-      query_timeout: queryTimeoutMs,
+      query_timeout: options.queryTimeoutMs ?? defaultQueryTimeoutMs,
       idle_in_transaction_session_timeout: idleInTransactionTimeoutMs,
       ...settings,
     })
