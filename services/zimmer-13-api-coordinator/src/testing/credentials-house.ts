@@ -66,7 +66,14 @@ async function startProcess(
   })
   const clock = new ManualClock(new Date().toISOString())
   const events: LedgerEvent[] = []
-  const view = new CredentialView({ db: database.db, rootKey: key, houseId, log })
+  const deletedMax = options.limits?.deletedKept
+  const view = new CredentialView({
+    db: database.db,
+    rootKey: key,
+    houseId,
+    log,
+    ...(deletedMax !== undefined && { deletedMax }),
+  })
   const ledger = createLedger<Tables>({
     database,
     clock: systemClock,

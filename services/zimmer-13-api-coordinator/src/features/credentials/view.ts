@@ -7,6 +7,7 @@
  * A row that fails is kept as a fault, so that the read that meets it is refused with a reason
  * instead of quietly getting less.
  */
+import { credentialsMax } from '@haus/contract'
 import type { Kysely } from 'kysely'
 import { deriveKey, type Key } from '../../platform/crypto/index.ts'
 import type { LedgerEvent, Projection } from '../../platform/ledger/ledger.ts'
@@ -30,6 +31,8 @@ interface CredentialViewOptions {
   readonly rootKey: Key
   readonly houseId: string
   readonly log: Log
+  /** Deleted rows whose revision is remembered; as many as the table keeps by default. */
+  readonly deletedMax?: number
 }
 
 /** A credential whose row cannot be trusted. */
@@ -58,13 +61,18 @@ export class CredentialView implements Projection {
   readonly #idsByService = new Map<string, Set<string>>()
   /** The highest revision seen of each row, deleted ones too: a row never goes back. */
   readonly #revisions = new Map<string, number>()
+  readonly #deletedMax: number
+  /** Last deleted last. The table forgets the oldest without a word, so this does as well. */
+  readonly #deleted = new Set<string>()
   readonly #offers = new Map<string, Offer>()
   readonly #listeners: ((service: string) => void)[] = []
   #names: string[] | null = null
   #loading: Promise<void> = Promise.resolve()
 
-  constructor({ db, rootKey, houseId, log }: CredentialViewOptions) {
+  constructor(options: CredentialViewOptions) {
+    const { db, rootKey, houseId, log, deletedMax = credentialsMax } = options
     this.#db = db
+    this.#deletedMax = deletedMax
     this.integrity = new IntegrityReports(log)
     this.rows = new RowAuthentication(rootKey, houseId)
     this.#etagKey = deriveKey(rootKey, 'haus/credentials/etag/v1', Buffer.from(houseId))
@@ -73,6 +81,11 @@ export class CredentialView implements Projection {
   /** Live and trusted ones. */
   get size(): number {
     return this.#idByName.size
+  }
+
+  /** Rows whose revision is remembered, live and deleted. */
+  get rowsRemembered(): number {
+    return this.#revisions.size
   }
 
   load(db: Kysely<Tables>): Promise<void> {
@@ -180,7 +193,8 @@ export class CredentialView implements Projection {
   #hold(id: string, stored: StoredCredential | undefined): void {
     const before = this.#holdings.get(id)
     const after = stored && this.#verify(stored, before)
-    if (!stored) this.#revisions.delete(id)
+    if (!stored) this.#forget(id)
+    else if (after === notLive) this.#rememberDeleted(id)
     if (before?.record) {
       this.#idByName.delete(before.record.name)
       this.#names = null
@@ -202,6 +216,18 @@ export class CredentialView implements Projection {
       this.#offers.delete(service)
       for (const listener of this.#listeners) listener(service)
     }
+  }
+
+  #rememberDeleted(id: string): void {
+    this.#deleted.delete(id)
+    this.#deleted.add(id)
+    if (this.#deleted.size <= this.#deletedMax) return
+    for (const oldest of this.#deleted) return this.#forget(oldest)
+  }
+
+  #forget(id: string): void {
+    this.#deleted.delete(id)
+    this.#revisions.delete(id)
   }
 
   #withdraw(service: string, id: string): void {
