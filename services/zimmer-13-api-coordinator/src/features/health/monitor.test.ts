@@ -65,6 +65,7 @@ function openMonitor() {
       })
     },
     retryAfterMs: () => 10,
+    onFree() {},
     underWay: 0,
     stop() {},
   }

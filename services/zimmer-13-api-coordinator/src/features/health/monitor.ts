@@ -120,6 +120,8 @@ export function createMonitor(options: MonitorOptions): Monitor {
   const statistics = createCheckStatistics(clock)
   let running = false
   let demandPerSecond = 0
+  /** Something is due and waits for a place. */
+  let waiting = false
   let cancelTimer: Cancel | undefined
   let timerMs = Number.POSITIVE_INFINITY
 
@@ -137,18 +139,24 @@ export function createMonitor(options: MonitorOptions): Monitor {
   }
 
   function round(): void {
+    cancelTimer?.()
     timerMs = Number.POSITIVE_INFINITY
     cancelTimer = undefined
     const nowMs = clock.monotonicMs()
     let nextMs = Number.POSITIVE_INFINITY
+    waiting = false
     for (const lane of lanes) {
-      const laneNextMs = lookAll(lane, nowMs)
-        ? (queues[lane].nextMs() ?? Infinity)
-        : nowMs + prober.retryAfterMs(lane)
-      nextMs = Math.min(nextMs, laneNextMs)
+      const done = lookAll(lane, nowMs)
+      waiting ||= !done
+      const laneNextMs = done ? queues[lane].nextMs() : nowMs + prober.retryAfterMs(lane)
+      nextMs = Math.min(nextMs, laneNextMs ?? Infinity)
     }
     if (nextMs < timerMs) armAt(nextMs)
   }
+
+  prober.onFree(() => {
+    if (running && waiting) round()
+  })
 
   /** False when places ran out before everything that is due was looked at. */
   function lookAll(lane: Lane, nowMs: number): boolean {

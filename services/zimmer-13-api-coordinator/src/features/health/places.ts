@@ -49,8 +49,8 @@ const routinePerSecondMin = 100
 const routinePerSecondMax = 500
 /** Over the average, so that a round that fell behind catches up. */
 const routineReserve = 1.5
-/** While the places are taken: an answer usually takes milliseconds. */
-const placeRetryMs = 25
+/** While the places are taken; whoever gives one back says so at once. */
+const placeRetryMs = 1_000
 
 export function createPlaces(options: PlacesOptions): Places {
   const { clock, routineDemand = () => 0, busy = () => false } = options

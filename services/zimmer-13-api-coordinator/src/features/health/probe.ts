@@ -51,6 +51,8 @@ export interface Prober {
   probe(target: Target, lane?: Lane): Promise<Finding> | null
   /** Milliseconds until there may be a place. */
   retryAfterMs(lane: Lane): number
+  /** Called whenever a place has become free. */
+  onFree(listener: () => void): void
   /** Probes that wait for an answer. */
   readonly underWay: number
   /** Ends what is under way. */
@@ -80,6 +82,7 @@ export function createProber(options: ProberOptions): Prober {
   const stalls = createStalls(clock)
   const sockets = new Set<Socket>()
   let stopped = false
+  let onFree = (): void => {}
 
   function look(target: Target): Promise<Verdict> {
     const literal = net.isIP(target.address) !== 0
@@ -183,10 +186,14 @@ export function createProber(options: ProberOptions): Prober {
       const startedMs = clock.monotonicMs()
       return look(target).then((verdict) => {
         places.giveBack(lane)
+        onFree()
         return { ...verdict, latencyMs: clock.monotonicMs() - startedMs }
       })
     },
     retryAfterMs: (lane) => places.retryAfterMs(lane),
+    onFree(listener) {
+      onFree = listener
+    },
     get underWay() {
       return places.taken
     },
