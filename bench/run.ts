@@ -12,10 +12,17 @@ import { isMet, type BenchContext, type Scenario } from './scenario.ts'
 import { credentialReads } from './scenarios/credential-reads.ts'
 import { discovery } from './scenarios/discovery.ts'
 import { memoryAndStart } from './scenarios/memory-and-start.ts'
+import { monitor } from './scenarios/monitor.ts'
 import { registrations } from './scenarios/registrations.ts'
 import { tableOf } from './table.ts'
 
-const scenarios: readonly Scenario[] = [discovery, registrations, credentialReads, memoryAndStart]
+const scenarios: readonly Scenario[] = [
+  discovery,
+  registrations,
+  credentialReads,
+  monitor,
+  memoryAndStart,
+]
 const defaultSeconds = 10
 const secondsMax = 600
 const root = path.resolve(import.meta.dirname, '..')

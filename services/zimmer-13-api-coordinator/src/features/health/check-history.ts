@@ -59,6 +59,8 @@ const writeAfterMs = 60_000
 const writeRows = 200
 /** Rows that a stop may still write: what a house of 2,000 instances has waiting. */
 const stopBatches = 10
+/** A database that says nothing must not keep the house from closing. */
+const stopMs = 500
 const removeRows = 500
 
 const nothing: InstanceHistory = {
@@ -149,6 +151,18 @@ export function createCheckHistory(options: CheckHistoryOptions): CheckHistory {
     return rows.length === writeRows
   }
 
+  async function writeRest(): Promise<void> {
+    await work
+    if (!available()) return
+    try {
+      for (let batch = 0; batch < stopBatches; batch++) {
+        if (!(await writeWaiting(Number.POSITIVE_INFINITY))) break
+      }
+    } catch (err) {
+      log.warn({ err }, 'the last checks could not be written')
+    }
+  }
+
   function summary(record: CheckRecord): Omit<InstanceHistory, 'checks'> {
     const { uptime, observedSeconds } = record.day(clock.now().getTime())
     return { uptime24h: uptime, observedSeconds, lastFailure: record.lastFailure() }
@@ -213,15 +227,12 @@ export function createCheckHistory(options: CheckHistoryOptions): CheckHistory {
     async stop() {
       stopped = true
       cancelTimer?.()
-      await work
-      if (!available()) return
-      try {
-        for (let batch = 0; batch < stopBatches; batch++) {
-          if (!(await writeWaiting(Number.POSITIVE_INFINITY))) break
-        }
-      } catch (err) {
-        log.warn({ err }, 'the last checks could not be written')
-      }
+      let cancelDeadline: Cancel | undefined
+      const deadline = new Promise<void>((resolve) => {
+        cancelDeadline = clock.after(stopMs, resolve)
+      })
+      await Promise.race([writeRest(), deadline])
+      cancelDeadline?.()
     },
   }
 }

@@ -148,17 +148,20 @@ function as(service: string | null, operation = 'registerInstance'): RequestCont
 interface Zimmer extends AsyncDisposable {
   readonly port: number
   readonly server: Server
-  /** What `/up` answers. */
+  /** What `/up` answers; `hangs`: nothing. */
   status: number
   readonly seen: { readonly url: string; readonly agent: string | undefined }[]
   /** As `kill -9` would: the port refuses at once. */
   die(): Promise<void>
 }
 
+const hangs = 0
+
 async function openZimmer(port = 0): Promise<Zimmer> {
   const seen: Zimmer['seen'] = []
   const server = createServer((request, response) => {
     seen.push({ url: request.url ?? '', agent: request.headers['user-agent'] })
+    if (zimmer.status === hangs) return
     response.statusCode = zimmer.status
     response.end('up')
   })
@@ -456,6 +459,75 @@ for (const kind of databaseKinds) {
           return discovered(house, 'orders').instances.length === 2
         })
         assert(back.seen.length >= 2, 'two successes bring it back')
+      },
+    )
+
+    await promise(
+      'one that hangs is offline after its rechecks, its checks tell why, and in maintenance nobody looks',
+      async (house) => {
+        const { registry, clock } = house
+        await using zimmer = await openZimmer()
+        const request = { ...registration('orders', zimmer.port), healthIntervalSeconds: 5 }
+        const { instanceId: id } = await registry.register(request, as('orders'))
+        zimmer.status = hangs
+        await until('it is offline', () => {
+          clock.advance(100)
+          return discovered(house, 'orders').health === 'offline'
+        })
+        const report = registry.instanceChecks('orders', id, as('orders'))
+        assert.equal(report.state, 'offline')
+        assert.equal(report.healthIntervalSeconds, 5)
+        const failed = report.checks.filter(({ ok }) => !ok)
+        assert(failed.length >= 3, JSON.stringify(report.checks))
+        assert(report.uptime24h !== null && report.uptime24h < 1)
+        assert.equal(report.lastFailure?.at, failed[0]?.at)
+        assert.match(report.lastFailure?.reason ?? '', /^no (answer|connection) within/)
+        const [shown] = registry.serviceHealth('orders', as(null)).instances
+        assert.deepEqual(shown?.lastFailure, report.lastFailure)
+
+        await registry.updateInstance('orders', id, { maintenance: true }, as(null))
+        const before = zimmer.seen.length
+        clock.advance(60_000)
+        await new Promise(setImmediate)
+        assert.equal(zimmer.seen.length, before)
+        zimmer.status = 200
+        await registry.updateInstance('orders', id, { maintenance: false }, as(null))
+        await until('it works', () => {
+          clock.advance(100)
+          return discovered(house, 'orders').health === 'healthy'
+        })
+        await refusedWith('instance_not_found', () =>
+          registry.instanceChecks('orders', '01933b6e-7c00-7000-8000-000000000009', as(null)),
+        )
+        await refusedWith('forbidden', () => registry.instanceChecks('orders', id, as('billing')))
+      },
+    )
+
+    await promise(
+      'how often a service is checked is what was said last, and a restart knows it',
+      async (house) => {
+        const { registry } = house
+        const closed = { version: '1.0.0', port: 9 }
+        const paceOf = (of: TestHouse) =>
+          of.registry.getService('orders', as(null)).healthIntervalSeconds
+        await registry.register({ name: 'orders', ...closed }, as('orders'))
+        assert.equal(paceOf(house), 30)
+        await registry.updateService(
+          'orders',
+          { healthIntervalSeconds: 300 },
+          as(null, 'updateService'),
+        )
+        assert.equal(paceOf(house), 300)
+        assert.deepEqual((await lastAudit(database))?.detail, { healthIntervalSeconds: 300 })
+        await registry.updateService('orders', { aliases: ['zimmer-21'] }, as(null))
+        await registry.register({ name: 'orders', ...closed }, as('orders'))
+        assert.equal(paceOf(house), 300, 'nobody said anything else')
+        await using again = await house.restart()
+        assert.equal(paceOf(again), 300)
+        const asked = { name: 'orders', ...closed, healthIntervalSeconds: 10 }
+        await again.registry.register(asked, as('orders'))
+        assert.equal(paceOf(again), 10)
+        assert.deepEqual(again.registry.getService('orders', as(null)).aliases, ['zimmer-21'])
       },
     )
 
