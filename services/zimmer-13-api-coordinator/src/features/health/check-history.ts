@@ -17,19 +17,23 @@ import type { Finding } from './probe.ts'
 import { readHistories, removeHistories, writeHistories } from './store.ts'
 import type { HealthTables } from './table.ts'
 
-export interface InstanceHistory {
-  /** The newest first. */
-  readonly checks: readonly CheckResult[]
+export interface HistorySummary {
+  readonly last: CheckResult | null
   readonly uptime24h: number | null
   readonly observedSeconds: number
   readonly lastFailure: { readonly reason: string; readonly at: string } | null
 }
 
+export interface InstanceHistory extends Omit<HistorySummary, 'last'> {
+  /** The newest first. */
+  readonly checks: readonly CheckResult[]
+}
+
 export interface CheckHistory {
   add(id: string, finding: Finding, intervalMs: number): void
   of(id: string): InstanceHistory
-  /** Without the checks themselves: cheap enough for a page of services. */
-  summaryOf(id: string): Omit<InstanceHistory, 'checks'>
+  /** Cheap enough for a page of services. */
+  summaryOf(id: string): HistorySummary
   /** The instance is gone. */
   forget(id: string): void
   /** Results that are in memory only. */
@@ -63,8 +67,8 @@ const stopBatches = 10
 const stopMs = 500
 const removeRows = 500
 
-const nothing: InstanceHistory = {
-  checks: [],
+const nothing: HistorySummary = {
+  last: null,
   uptime24h: null,
   observedSeconds: 0,
   lastFailure: null,
@@ -163,9 +167,12 @@ export function createCheckHistory(options: CheckHistoryOptions): CheckHistory {
     }
   }
 
-  function summary(record: CheckRecord): Omit<InstanceHistory, 'checks'> {
+  function summaryOf(id: string): HistorySummary {
+    const record = records.get(id)
+    if (!record) return nothing
     const { uptime, observedSeconds } = record.day(clock.now().getTime())
-    return { uptime24h: uptime, observedSeconds, lastFailure: record.lastFailure() }
+    const last = record.last()
+    return { last, uptime24h: uptime, observedSeconds, lastFailure: record.lastFailure() }
   }
 
   return {
@@ -187,14 +194,12 @@ export function createCheckHistory(options: CheckHistoryOptions): CheckHistory {
     },
 
     of(id) {
-      const record = records.get(id)
-      return record ? { ...summary(record), checks: record.results() } : nothing
+      const { uptime24h, observedSeconds, lastFailure } = summaryOf(id)
+      const checks = records.get(id)?.results() ?? []
+      return { uptime24h, observedSeconds, lastFailure, checks }
     },
 
-    summaryOf(id) {
-      const record = records.get(id)
-      return record ? summary(record) : nothing
-    },
+    summaryOf,
 
     forget(id) {
       const record = records.get(id)

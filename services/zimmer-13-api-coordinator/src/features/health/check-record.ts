@@ -79,17 +79,11 @@ export class CheckRecord {
 
   /** The newest first. */
   results(): CheckResult[] {
-    const results: CheckResult[] = []
-    for (let place = this.size - 1; place >= 0; place--) {
-      const code = this.#codes[place] ?? 0
-      results.push({
-        at: new Date(this.#times[place] ?? 0).toISOString(),
-        ok: code % 2 === 1,
-        latencyMs: this.#latencies[place] ?? 0,
-        reason: code < 2 ? null : (this.#texts[code >> 1] ?? textOfTheRest),
-      })
-    }
-    return results
+    return this.#times.map((_, place) => this.#result(place)).toReversed()
+  }
+
+  last(): CheckResult | null {
+    return this.size === 0 ? null : this.#result(this.size - 1)
   }
 
   lastFailure(): { readonly reason: string; readonly at: string } | null {
@@ -155,6 +149,16 @@ export class CheckRecord {
       record.#lastFailure = { atMs: failure[0], reason: failure[1] }
     }
     return record
+  }
+
+  #result(place: number): CheckResult {
+    const code = this.#codes[place] ?? 0
+    return {
+      at: new Date(this.#times[place] ?? 0).toISOString(),
+      ok: code % 2 === 1,
+      latencyMs: this.#latencies[place] ?? 0,
+      reason: code < 2 ? null : (this.#texts[code >> 1] ?? textOfTheRest),
+    }
   }
 
   #count(hour: number, seconds: number, up: boolean): void {

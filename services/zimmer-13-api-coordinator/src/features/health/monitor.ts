@@ -41,12 +41,6 @@ export interface Belief {
   readonly since: string
 }
 
-interface Observation {
-  readonly latencyMs: number
-  readonly checkedAt: string
-  readonly mend: string | null
-}
-
 export interface Monitor {
   /**
    * An instance to watch, or one that has changed. `recorded` is the state on record: it is
@@ -61,7 +55,6 @@ export interface Monitor {
   /** There is reason to look now, such as a heartbeat of an instance that was offline. */
   lookSoon(id: string): void
   belief(id: string): Belief | undefined
-  observation(id: string): Observation | undefined
   readonly watching: number
   /** Regular checks that are due per second, on the average. */
   readonly demandPerSecond: number
@@ -105,7 +98,6 @@ interface Patient {
   /** When the regular look is due; in the past: that one is done. */
   roundAtMs: number
   slow: boolean
-  observation: Observation | undefined
 }
 
 export function createMonitor(options: MonitorOptions): Monitor {
@@ -195,14 +187,12 @@ export function createMonitor(options: MonitorOptions): Monitor {
   function receive(id: string, patient: Patient, finding: Finding, lateMs: number | null): void {
     statistics.add(finding, lateMs)
     if (patient.watched.paused) return
-    const { latencyMs, mend } = finding
-    patient.slow = latencyMs >= slowMs
+    patient.slow = finding.latencyMs >= slowMs
     const evidence = evidenceOf(finding)
     if (!evidence) {
       plan(id, patient, unjudgedAgainMs)
       return
     }
-    patient.observation = { latencyMs, mend, checkedAt: clock.now().toISOString() }
     onChecked(id, finding, patient.watched.intervalMs)
     take(id, patient, evidence)
   }
@@ -269,7 +259,6 @@ export function createMonitor(options: MonitorOptions): Monitor {
           phase: phaseOf(id),
           roundAtMs: Number.NEGATIVE_INFINITY,
           slow: false,
-          observation: undefined,
         }
         patients.set(id, patient)
         demandPerSecond += 1_000 / watched.intervalMs
@@ -286,7 +275,6 @@ export function createMonitor(options: MonitorOptions): Monitor {
       known.watched = watched
       if (restarted) {
         known.leaseLives = watched.leased
-        known.observation = undefined
         known.slow = false
       }
       if (restarted || resumed || !known.unrecorded) {
@@ -347,8 +335,6 @@ export function createMonitor(options: MonitorOptions): Monitor {
       const patient = patients.get(id)
       return patient && beliefOf(patient)
     },
-
-    observation: (id) => patients.get(id)?.observation,
 
     get watching() {
       return patients.size

@@ -342,7 +342,7 @@ export function createRegistry(options: RegistryOptions): Registry {
       statistics: monitor.statistics,
       instances: monitor.watching,
       underWay: prober.underWay,
-      overdue: monitor.overdue(),
+      overdue: monitor.overdue,
       resultsUnwritten: history.unwritten,
       resultsDropped: history.dropped,
     }),

@@ -115,9 +115,8 @@ export function createServices(dependencies: {
       healthIntervalSeconds: record.healthIntervalSeconds,
       instances: instances.map((instance) => {
         const { id, address, port, state, reason, stateChangedAt } = showInstance(instance)
-        const observation = monitor.observation(id)
-        const { latencyMs = null, checkedAt = null } = observation ?? {}
-        const { lastFailure, uptime24h } = history.summaryOf(id)
+        const { last, lastFailure, uptime24h } = history.summaryOf(id)
+        const { latencyMs = null, at: checkedAt = null } = last ?? {}
         const shown = { id, address, port, state, reason, stateChangedAt, latencyMs, checkedAt }
         return { ...shown, lastFailure, uptime24h }
       }),

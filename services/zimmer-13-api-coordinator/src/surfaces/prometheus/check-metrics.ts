@@ -15,7 +15,7 @@ export function checkMetrics(report: MonitorReport): string {
       ['', report.underWay],
     ]),
     ...series('haus_checks_overdue', 'gauge', 'Checks that are due and wait for a place.', [
-      ['', report.overdue],
+      ['', report.overdue()],
     ]),
     ...series(
       'haus_check_results_dropped_total',

@@ -89,7 +89,7 @@ const readings: MetricsReadings = {
     statistics,
     instances: 4,
     underWay: 1,
-    overdue: 2,
+    overdue: () => 2,
     resultsUnwritten: 5,
     resultsDropped: 6,
   }),
