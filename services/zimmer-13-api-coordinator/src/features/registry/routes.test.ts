@@ -4,17 +4,25 @@ import { test } from 'node:test'
 import { migrations } from '../../migrations/index.ts'
 import { systemClock } from '../../platform/clock/clock.ts'
 import { systemRandom } from '../../platform/crypto/random.ts'
+import type { DatabaseKind } from '../../platform/database/index.ts'
 import { createHttpServer, createRoutes } from '../../platform/http/index.ts'
 import { createLedger } from '../../platform/ledger/index.ts'
 import type { Log } from '../../platform/log/log.ts'
-import { openTestDatabase, silentLog } from '../../testing/databases.ts'
+import {
+  databaseKinds,
+  needsDatabase,
+  openTestDatabase,
+  silentLog,
+  type TestDatabase,
+} from '../../testing/databases.ts'
+import { until } from '../../testing/until.ts'
 import type { Tables } from '../tables.ts'
 import { createRegistry, createRegistryView, registryRoutes } from './index.ts'
 
 const log = silentLog as Log
 
-async function openApi() {
-  const database = await openTestDatabase<Tables>('embedded', { migrations })
+async function openApi(databaseKind: DatabaseKind = 'embedded') {
+  const database = await openTestDatabase<Tables>(databaseKind, { migrations })
   const view = createRegistryView()
   const ledger = createLedger<Tables>({
     database,
@@ -98,6 +106,7 @@ async function openApi() {
   return {
     call,
     port,
+    database,
     async [Symbol.asyncDispose]() {
       await server.close(1_000)
       await registry.stop()
@@ -222,4 +231,65 @@ async function listening() {
         server.close(() => resolve())
       }),
   }
+}
+
+interface SlowQuery {
+  readonly running: () => boolean
+  readonly end: () => Promise<void>
+}
+
+/** PostgreSQL's own takes ten minutes unless it is ended; the embedded one cannot be ended and takes seconds. */
+async function startSlowQuery({ kind, pool }: TestDatabase<Tables>): Promise<SlowQuery> {
+  let running = true
+  const begin = (sql: string): Promise<void> =>
+    pool.query(sql).then(
+      () => void (running = false),
+      () => void (running = false),
+    )
+  if (kind === 'embedded') {
+    const done = begin('select count(*) from generate_series(1, 4000000)')
+    return { running: () => running, end: () => done }
+  }
+  const done = begin('/* slow */ select pg_sleep(600)')
+  const find = (action: string): Promise<{ rows: unknown[] }> =>
+    pool.query(`select ${action} from pg_stat_activity
+      where query like '/* slow */%' and state = 'active' and datname = current_database()`)
+  await until('the database works on it', async () => (await find('pid')).rows.length > 0)
+  return {
+    running: () => running,
+    async end() {
+      await find('pg_cancel_backend(pid)')
+      await done
+    },
+  }
+}
+
+for (const kind of databaseKinds) {
+  test(
+    `${kind}: a slow query does not stall reads from the view`,
+    needsDatabase(kind),
+    async (t) => {
+      await using api = await openApi(kind)
+      const body = { name: 'orders', version: '1.4.0', port: 9 }
+      assert.equal((await api.call('POST', '/api/services/register', { body })).status, 201)
+      const discover = async (): Promise<number> => {
+        const startedMs = performance.now()
+        const { status } = await api.call('GET', '/api/discover?service=orders')
+        assert.equal(status, 200)
+        return performance.now() - startedMs
+      }
+      const slowest = async (): Promise<string> => {
+        let slowestMs = 0
+        for (let n = 0; n < 20; n++) slowestMs = Math.max(slowestMs, await discover())
+        return slowestMs.toFixed(1)
+      }
+      const idle = await slowest()
+      const query = await startSlowQuery(api.database)
+      const during = await slowest()
+      // What waited for the database would come after it.
+      assert.ok(query.running(), 'the query has ended before the reads were answered')
+      await query.end()
+      t.diagnostic(`slowest of 20: ${idle} ms idle, ${during} ms beside a slow query`)
+    },
+  )
 }
