@@ -340,7 +340,7 @@ test('on a terminal there are colours, a cut that fits, and questions', async ()
   )
   const no = await haus('services rm orders', { columns: 80, input: 'n\r' })
   assert.equal(no.exitCode, 1)
-  assert.match(no.stderr, /Remove orders with its 1 instances\? \[y\/N\] n\n.*Nothing was done/)
+  assert.match(no.stderr, /Remove orders with its 1 instance\? \[y\/N\] n\n.*Nothing was done/)
   const asked = await haus('credentials create asked password', {
     columns: 80,
     input: `${canary}\r`,

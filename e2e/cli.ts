@@ -47,7 +47,9 @@ export async function runHaus(args: readonly string[], options: RunOptions = {})
     },
     onSignal: () => () => {},
     execPath: process.execPath,
+    onTerminal,
     pid: process.pid,
+    isAlive: () => true,
   })
   return { exitCode, stdout, stderr }
 }

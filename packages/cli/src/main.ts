@@ -1,6 +1,7 @@
 /** The process: arguments, environment, streams, signals, exit code. The only module that touches `process`. */
-import { readFileSync } from 'node:fs'
+import { readFileSync, writeSync } from 'node:fs'
 import { enableCompileCache } from 'node:module'
+import { isatty } from 'node:tty'
 import { fileURLToPath } from 'node:url'
 import type { Look, Output } from './surroundings.ts'
 
@@ -10,27 +11,48 @@ enableCompileCache(fileURLToPath(new URL('../../../node_modules/.cache/haus', im
 const { runCli } = await import('./run-cli.ts')
 const { rootCommand } = await import('./commands/index.ts')
 
-const { env, stdout, stderr } = process
+const { env } = process
 
 /** https://no-color.org, and FORCE_COLOR as Node reads it; a dumb terminal has no colours. */
-function lookOf(stream: NodeJS.WriteStream): Look {
+function lookOf(onTerminal: boolean): Look {
   const forced = env['FORCE_COLOR'] !== undefined && env['FORCE_COLOR'] !== '0'
   const refused = env['NO_COLOR'] !== undefined && env['NO_COLOR'] !== ''
   const locale = env['LC_ALL'] || env['LC_CTYPE'] || env['LANG'] || ''
   return {
-    colour: !refused && (forced || (stream.isTTY && env['TERM'] !== 'dumb')),
-    unicode: stream.isTTY && /utf-?8/i.test(locale),
+    colour: !refused && (forced || (onTerminal && env['TERM'] !== 'dumb')),
+    unicode: onTerminal && /utf-?8/i.test(locale),
   }
 }
 
-function outputOf(stream: NodeJS.WriteStream): Output {
-  // Read at each use: the person may change the size of the window.
+/**
+ * Written to the descriptor, not through `process.stdout`: that one sets a pipe to non-blocking for
+ * everybody who has it, and a program started by `haus run` would lose what it writes to a slow reader.
+ */
+function outputOf(descriptor: 1 | 2): Output {
+  const onTerminal = isatty(descriptor)
   return {
-    write: (text) => stream.write(text),
-    isTTY: stream.isTTY,
+    write: (text) => writeAll(descriptor, Buffer.from(text)),
+    isTTY: onTerminal,
+    // Read at each use: the person may change the size of the window.
     get columns() {
-      return stream.isTTY ? stream.columns : undefined
+      if (!onTerminal) return undefined
+      return (descriptor === 1 ? process.stdout : process.stderr).columns
     },
+  }
+}
+
+function writeAll(descriptor: number, bytes: Buffer): void {
+  for (let rest = bytes; rest.length > 0;) {
+    try {
+      rest = rest.subarray(writeSync(descriptor, rest))
+    } catch (error) {
+      const code = error instanceof Error && 'code' in error ? error.code : undefined
+      // `haus audit | head -1`: whoever reads has read enough, which is no error of anybody.
+      if (code === 'EPIPE') process.exit(0)
+      if (code !== 'EAGAIN') throw error
+      // Somebody else made it non-blocking, and its reader is slow.
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 10)
+    }
   }
 }
 
@@ -42,23 +64,19 @@ function versionOfPackage(): string {
     : 'unknown'
 }
 
-// `haus audit | head -1`: whoever read has read enough, which is no error of anybody.
-for (const stream of [stdout, stderr]) {
-  stream.on('error', (error: NodeJS.ErrnoException) => {
-    process.exit(error.code === 'EPIPE' ? 0 : 70)
-  })
-}
-
-process.exitCode = await runCli(
+const exitCode = await runCli(
   { root: rootCommand, version: versionOfPackage() },
   process.argv.slice(2),
   {
     env,
     cwd: process.cwd(),
-    stdin: process.stdin,
-    stdout: outputOf(stdout),
-    stderr: outputOf(stderr),
-    look: { stdout: lookOf(stdout), stderr: lookOf(stderr) },
+    // Made at its first use, for the same reason as below: a program that is run has it for itself.
+    get stdin() {
+      return process.stdin
+    },
+    stdout: outputOf(1),
+    stderr: outputOf(2),
+    look: { stdout: lookOf(isatty(1)), stderr: lookOf(isatty(2)) },
     nowMs: () => Date.now(),
     become: (file, args) => {
       if (process.execve === undefined) throw new Error('this system cannot replace a process')
@@ -70,6 +88,16 @@ process.exitCode = await runCli(
       return () => process.off(signal, handle)
     },
     execPath: process.execPath,
+    onTerminal: isatty(0),
     pid: process.pid,
+    isAlive: (pid) => {
+      try {
+        return process.kill(pid, 0)
+      } catch (error) {
+        // It is there and belongs to somebody else.
+        return error instanceof Error && 'code' in error && error.code === 'EPERM'
+      }
+    },
   },
 )
+process.exit(exitCode)

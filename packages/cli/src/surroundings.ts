@@ -27,7 +27,11 @@ export interface Surroundings {
   /** Asks to be called on a signal instead of the default action; the function gives it back. */
   readonly onSignal: (signal: NodeJS.Signals, handle: () => void) => () => void
   readonly execPath: string
+  /** Ctrl-C reaches us and every program we start. */
+  readonly onTerminal: boolean
   readonly pid: number
+  /** Whether a process of that id runs. */
+  readonly isAlive: (pid: number) => boolean
 }
 
 export interface Look {

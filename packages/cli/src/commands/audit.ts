@@ -108,7 +108,7 @@ async function list(context: Context, args: ParsedArguments): Promise<number> {
       { title: 'TARGET', flexible: true },
       { title: 'OUTCOME' },
       { title: 'FROM' },
-      { title: 'DETAIL', flexible: true },
+      { title: 'DETAIL', flexible: 'first' },
     ],
     page.items.map((entry) => [
       relativeTime(entry.time, screen.nowMs),

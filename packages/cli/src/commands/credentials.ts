@@ -195,7 +195,7 @@ async function list(context: Context, args: ParsedArguments): Promise<number> {
       { title: 'KEYS', flexible: true },
       { title: 'CHANGED' },
       { title: 'EXPIRES' },
-      { title: 'DESCRIPTION', flexible: true },
+      { title: 'DESCRIPTION', flexible: 'first' },
     ],
     page.items.map((item) => [
       item.name,

@@ -5,6 +5,7 @@ import { completionCommand } from './completion.ts'
 import { credentialsCommand } from './credentials.ts'
 import { discoverCommand } from './discover.ts'
 import { helpCommand } from './help.ts'
+import { runCommand } from './run.ts'
 import { servicesCommand } from './services.ts'
 import { statusCommand } from './status.ts'
 import { tokenCommand } from './token.ts'
@@ -18,6 +19,7 @@ export const rootCommand: Command = {
   ],
   subcommands: [
     upCommand,
+    runCommand,
     statusCommand,
     servicesCommand,
     discoverCommand,

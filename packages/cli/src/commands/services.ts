@@ -276,6 +276,10 @@ async function update(
   return exitCodes.ok
 }
 
+function countText(instances: number): string {
+  return instances === 1 ? '1 instance' : `${instances} instances`
+}
+
 async function remove(context: Context, args: ParsedArguments): Promise<number> {
   const { screen, house } = context
   const { client } = house()
@@ -284,9 +288,9 @@ async function remove(context: Context, args: ParsedArguments): Promise<number> 
   const [, wanted] = args.positionals
   if (wanted === undefined) {
     const count = service.instances.length
-    await confirm(context, args, `Remove ${name} with its ${count} instances?`)
+    await confirm(context, args, `Remove ${name} with its ${countText(count)}?`)
     await client.call('deleteService', { params: { name } })
-    if (!args.flag('json')) screen.print(`${name}: ${count} instances removed\n`)
+    if (!args.flag('json')) screen.print(`${name}: ${countText(count)} removed\n`)
     return exitCodes.ok
   }
   const { id, address, port } = pickInstance(service, wanted)

@@ -16,8 +16,8 @@ export interface Cell {
 export interface Column {
   readonly title: string
   readonly align?: 'left' | 'right'
-  /** May be cut when there is not enough room. */
-  readonly flexible?: boolean
+  /** May be cut when there is not enough room; `first`: before all others. */
+  readonly flexible?: boolean | 'first'
 }
 
 export interface TableLook extends Look {
@@ -68,14 +68,20 @@ function fit(widths: number[], columns: readonly Column[], room: number): void {
   const total = (): number =>
     widths.reduce((sum, width) => sum + width, 0) + gap.length * (widths.length - 1)
   for (let over = total() - room; over > 0; over = total() - room) {
-    let widest = -1
+    const widest = widestOf('first') ?? widestOf(true)
+    // Nothing left to give: the terminal wraps, which loses nothing.
+    if (widest === undefined) return
+    widths[widest] = (widths[widest] ?? 0) - 1
+  }
+
+  function widestOf(kind: Column['flexible']): number | undefined {
+    let found: number | undefined
     for (const [place, width] of widths.entries()) {
       const min = Math.max(flexibleMin, columns[place]?.title.length ?? 0)
-      if (columns[place]?.flexible && width > min && width > (widths[widest] ?? -1)) widest = place
+      if (columns[place]?.flexible !== kind || width <= min) continue
+      if (found === undefined || width > (widths[found] ?? 0)) found = place
     }
-    // Nothing left to give: the terminal wraps, which loses nothing.
-    if (widest === -1) return
-    widths[widest] = (widths[widest] ?? 0) - 1
+    return found
   }
 }
 
