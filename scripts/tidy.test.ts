@@ -12,7 +12,7 @@ const testFile = 'services/zimmer-13-api-coordinator/src/features/health/service
 test('the repository is tidy', () => {
   const files = findFiles(
     root,
-    '{.,.ci,.github/**,packages/**,services/**,scripts/**,bench/**,e2e/**,deploy/**,docs/**}/*.{ts,tsx,mjs,js,css,html,sh,md,json,jsonc,yml,yaml}',
+    '{.,.ci,.github/**,packages/**,services/**,scripts/**,bench/**,e2e/**,demo/**,deploy/**,docs/**}/*.{ts,tsx,mjs,js,css,html,sh,md,json,jsonc,yml,yaml}',
   ).filter((file) => !file.startsWith('docs/reference/') && !file.startsWith('bench/results/'))
   assert.ok(files.includes('scripts/tidy.ts') && files.includes('package.json'))
   const untidy = files.flatMap((file) =>
