@@ -12,6 +12,11 @@ import type { Service } from './service.ts'
 export const instanceInFlightMax = 256
 /** One has to be better by this much to win against the draw. */
 const clearlyLess = 0.7
+/**
+ * An instance with nothing to do is tried now and then whatever it was like before: one that was
+ * slow once would otherwise hear of nothing until that is forgotten. It is one request at a time.
+ */
+const triedAnyway = 0.25
 
 export type NoInstance = 'none' | 'circuit_open' | 'full'
 
@@ -62,6 +67,7 @@ function lesserOfTwo(fallback: Instance, nowMs: number, unit: () => number): Ins
   const firstShare = first.share(nowMs)
   const second = draw(unit() * (sum - firstShare), first, nowMs)
   if (second === null) return first
+  if (first.inFlight === 0 && unit() < triedAnyway) return first
   const mean = sum / open.length
   const firstLatency = first.latencyMs(nowMs)
   const secondLatency = second.latencyMs(nowMs)

@@ -32,6 +32,7 @@ export class Instance {
   withheldUntilMs = 0
   #latencyMs = 0
   #latencyAtMs = 0
+  #warm = false
   #slowStartAtMs: number
 
   constructor(known: TrafficInstance, rules: ConnectRules, nowMs: number) {
@@ -87,7 +88,13 @@ export class Instance {
     return ageMs < 100 ? this.#latencyMs : this.#latencyMs * Math.exp(-ageMs / averageOverMs)
   }
 
+  /** The first answer says more of a cold program and a new connection than of the instance. */
   observe(latencyMs: number, nowMs: number): void {
+    if (!this.#warm) this.#warm = true
+    else this.#average(latencyMs, nowMs)
+  }
+
+  #average(latencyMs: number, nowMs: number): void {
     if (this.#latencyAtMs === 0) this.#latencyMs = latencyMs
     else {
       const ageMs = nowMs - this.#latencyAtMs
