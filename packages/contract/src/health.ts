@@ -215,7 +215,7 @@ export const getInstanceChecks = defineOperation({
   path: '/api/services/{name}/instances/{id}/checks',
   tag: 'Health',
   summary: 'The last checks of an instance',
-  description: `At most ${checksKeptMax}, and fewer in a house of more than 10,000 instances. From memory: also while the database is away. A restart keeps them but for the last minute.`,
+  description: `At most ${checksKeptMax}, and fewer in a house of more than 10,000 instances. From memory: also while the database is away. A restart keeps them; a process that is killed loses the last minute or, in a house of 10,000, the last three.`,
   effect: 'read',
   permission: 'services.read',
   params: Type.Object({ name: ServiceName, id: Uuid }),

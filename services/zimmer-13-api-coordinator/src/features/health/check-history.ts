@@ -2,11 +2,11 @@
  * The last checks of every instance, and its uptime over a day: read from memory, written down so
  * that a restart keeps them.
  *
- * One row per instance, written at most once a minute and at most 200 a second, and not a row per
+ * One row per instance, written at most once a minute and at most 50 a second, and not a row per
  * check: 10,000 instances at 30 s would be 333 rows a second and 57 million in two days, which is
  * more than the rest of Haus writes, and pruning them would cost as much again. It is not the
  * ledger's business: nothing is acknowledged with it, and it waits while the database is away. A
- * process that is killed loses the last minute.
+ * process that is killed loses the last minute; in a house of 10,000, the last three.
  */
 import type { Kysely } from 'kysely'
 import { checksKeptMax } from '@haus/contract'
@@ -57,11 +57,12 @@ interface CheckHistoryOptions {
 /** 24 MB of numbers; a house of 10,000 instances keeps 100 of each, one of 100,000 keeps 10. */
 const resultsMax = 1_000_000
 const writeIntervalMs = 1_000
-/** Of one instance: at 30 s that is two results per write of 1.5 KB. */
+/** Of one instance: at 30 s that is two results per write of 1.7 KB. */
 const writeAfterMs = 60_000
-/** 300 KB and a few milliseconds of the database; 12,000 instances a minute. */
-const writeRows = 200
-/** Rows that a stop may still write: what a house of 2,000 instances has waiting. */
+/** 11 ms of the embedded database, for which a flush may have to wait; 200 took 20 to 50. */
+const writeRows = 50
+/** A stop may still write what a house of 2,000 instances has waiting: nobody else writes by then. */
+const stopRows = 200
 const stopBatches = 10
 /** A database that says nothing must not keep the house from closing. */
 const stopMs = 500
@@ -105,7 +106,7 @@ export function createCheckHistory(options: CheckHistoryOptions): CheckHistory {
     if (!available()) return
     try {
       await removeGone()
-      await writeWaiting(clock.monotonicMs() - writeAfterMs)
+      await writeWaiting(clock.monotonicMs() - writeAfterMs, writeRows)
       complained = false
     } catch (err) {
       if (!complained) log.warn({ err }, 'the history of checks could not be written; it will be')
@@ -121,10 +122,10 @@ export function createCheckHistory(options: CheckHistoryOptions): CheckHistory {
   }
 
   /** True when more of them wait. */
-  async function writeWaiting(sinceMs: number): Promise<boolean> {
+  async function writeWaiting(sinceMs: number, rowsMax: number): Promise<boolean> {
     const rows: { id: string; history: string; count: number; sinceMs: number }[] = []
     for (const [id, waitsSinceMs] of waiting) {
-      if (rows.length === writeRows || waitsSinceMs > sinceMs) break
+      if (rows.length === rowsMax || waitsSinceMs > sinceMs) break
       const record = records.get(id)
       waiting.delete(id)
       if (record) {
@@ -152,7 +153,7 @@ export function createCheckHistory(options: CheckHistoryOptions): CheckHistory {
       unwritten -= done
       if (record.unwritten > 0 && !waiting.has(id)) waiting.set(id, clock.monotonicMs())
     }
-    return rows.length === writeRows
+    return rows.length === rowsMax
   }
 
   async function writeRest(): Promise<void> {
@@ -160,7 +161,7 @@ export function createCheckHistory(options: CheckHistoryOptions): CheckHistory {
     if (!available()) return
     try {
       for (let batch = 0; batch < stopBatches; batch++) {
-        if (!(await writeWaiting(Number.POSITIVE_INFINITY))) break
+        if (!(await writeWaiting(Number.POSITIVE_INFINITY, stopRows))) break
       }
     } catch (err) {
       log.warn({ err }, 'the last checks could not be written')

@@ -2,8 +2,8 @@
 import { sql, type Kysely } from 'kysely'
 import type { HealthTables } from './table.ts'
 
-/** 1.6 MB of a full house; on PGlite a longer query would hold up every flush. */
-const pageRows = 500
+/** 400 KB; on PGlite a longer query would hold up every flush. */
+const pageRows = 200
 
 export async function* readHistories(
   db: Kysely<HealthTables>,
