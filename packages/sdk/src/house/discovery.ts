@@ -155,14 +155,14 @@ export function createDiscovery(options: DiscoveryOptions): Discovery {
   async function get(service: string, filter?: DiscoveryFilter): Promise<Entry & Known> {
     const entry = entryOf(service, filter)
     if (!entry.answer) {
-      await entry.refresher.request()
+      await entry.refresher.join()
       if (isKnown(entry)) return entry
       throw entry.error instanceof Error ? entry.error : new NobodyServesError(service)
     }
     const ageMs = clock.monotonicMs() - entry.atMs
     const isFollowed = followed.has(service) && isFeedLive()
     if (ageMs > (isFollowed ? followedAgeMs : unfollowedAgeMs)) {
-      const refreshed = entry.refresher.request()
+      const refreshed = entry.refresher.join()
       if (!isFollowed && ageMs > oldAgeMs && isReachable()) {
         const waited = new AbortController()
         await Promise.race([refreshed, pause(clock, waitForNewMs, waited.signal)])
@@ -198,7 +198,7 @@ export function createDiscovery(options: DiscoveryOptions): Discovery {
     },
 
     async prepare() {
-      await Promise.all(dependencies.map((service) => entryOf(service).refresher.request()))
+      await Promise.all(dependencies.map((service) => entryOf(service).refresher.join()))
     },
 
     restore(known) {

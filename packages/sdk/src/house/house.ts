@@ -276,11 +276,19 @@ export async function joinHouse<C>(
     return true
   }
 
+  async function readCache(): Promise<CachedState | undefined> {
+    const value = await cache?.load()
+    if (value === undefined) return undefined
+    const read = usable(value, credentialsNeeded, clock.now().getTime())
+    if ('state' in read) return read.state
+    log('warn', 'The cache is ignored.', { file: settings.cacheFile ?? '', reason: read.why })
+    return undefined
+  }
+
   async function begin(): Promise<void> {
     const startedMs = clock.monotonicMs()
     const waitMs = options.startTimeoutMs ?? startTimeoutDefaultMs
-    const read = usable(await cache?.load(), credentialsNeeded, clock.now().getTime())
-    const cached = 'state' in read ? read.state : undefined
+    const cached = await readCache()
     const backoff = createBackoff(unit)
     let saidAtMs = Number.NEGATIVE_INFINITY
     for (;;) {

@@ -9,6 +9,8 @@ import { pause, type Clock } from './clock.ts'
 export interface Refresher {
   /** Resolves when what was known to the other side at this moment has arrived, or is given up. */
   request(): Promise<void>
+  /** The run that is under way, or one: for whoever needs an answer, not the very newest. */
+  join(): Promise<void>
   stop(): void
 }
 
@@ -61,6 +63,10 @@ export function createRefresher(options: RefresherOptions): Refresher {
         return begin()
       })
       return following
+    },
+    join() {
+      if (signal.aborted) return Promise.resolve()
+      return running ?? begin()
     },
     stop() {
       controller.abort()

@@ -38,8 +38,12 @@ export class ManualClock implements Clock {
 
   /** Until the next timer is due; undefined when none waits. */
   get nextInMs(): number | undefined {
-    const due = [...this.#timers].map(({ dueMs }) => dueMs - this.#elapsedMs)
+    const due = this.dueInMs
     return due.length === 0 ? undefined : Math.min(...due)
+  }
+
+  get dueInMs(): number[] {
+    return [...this.#timers].map(({ dueMs }) => dueMs - this.#elapsedMs)
   }
 
   advance(byMs: number): void {

@@ -30,6 +30,7 @@ export async function startScriptedServer(script: Script): Promise<ScriptedServe
   let port = 0
 
   async function open(): Promise<void> {
+    if (listener) return
     const answer = async (
       request: http.IncomingMessage,
       response: http.ServerResponse,
