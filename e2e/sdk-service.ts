@@ -4,6 +4,7 @@ import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import http from 'node:http'
 import type { AddressInfo } from 'node:net'
 import path from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
 import { createHealth, joinHaus, type House as Joined, type JoinOptions } from '@haus/sdk'
 import { createIdentity, type ServiceKey } from './client.ts'
 import { temporaryFolder, type House } from './harness.ts'
@@ -90,4 +91,23 @@ export async function startService(
     await close()
     throw error
   }
+}
+
+export async function until<T>(what: string, look: () => T | Promise<T>): Promise<NonNullable<T>> {
+  const endMs = performance.now() + 60_000
+  for (;;) {
+    const found = await look()
+    if (found) return found
+    if (performance.now() > endMs) throw new Error(`Waited too long for: ${what}`)
+    await delay(20)
+  }
+}
+
+/** For a house that has to come back at the same address. */
+export async function freePort(): Promise<number> {
+  const listener = http.createServer().listen(0, '127.0.0.1')
+  await once(listener, 'listening')
+  const { port } = listener.address() as AddressInfo
+  await new Promise((resolve) => listener.close(resolve))
+  return port
 }

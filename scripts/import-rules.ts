@@ -22,6 +22,7 @@ export const rules = {
     'production code imports only what its package.json lists in "dependencies"',
   'inside-the-package': 'a relative import stays inside its package: use the name of the other one',
   'contract-without-io': 'the contract imports nothing but typebox',
+  'packages-one-way': 'packages import each other one way: contract <- sdk <- cli',
   'rooms-use-the-sdk':
     'rooms, CLI and SDK never import a service, rooms only the SDK and the contract',
   'process-in-main': 'only main.ts (or the main of a worker thread, worker.ts) uses `process`',
@@ -41,6 +42,9 @@ const coordinator = 'services/zimmer-13-api-coordinator'
 
 /** From the foundation up; a layer may import itself and those below. */
 const layers = ['platform', 'features', 'surfaces', 'haus', 'main']
+
+/** From the foundation up. */
+const packages = ['packages/contract', 'packages/sdk', 'packages/cli']
 
 type Place = {
   readonly file: string
@@ -112,6 +116,7 @@ function brokenRules(
       ? ['packages/sdk', 'packages/contract'].includes(reached)
       : !reached.startsWith('services/')
     if (!allowed) broken.push('rooms-use-the-sdk')
+    else if (goesUp(from.workspace, reached)) broken.push('packages-one-way')
     if (target.kind === 'file') broken.push('inside-the-package')
   }
 
@@ -127,6 +132,11 @@ function brokenRules(
     broken.push(...brokenInCoordinator(from, entry, target.place))
   }
   return broken
+}
+
+function goesUp(from: string | undefined, to: string): boolean {
+  const own = packages.indexOf(from ?? '')
+  return own >= 0 && packages.indexOf(to) > own
 }
 
 function contractMayImport(target: Target): boolean {
