@@ -47,6 +47,9 @@ export type AnswerOf<Id extends OperationId> = {
   }
 }[keyof Operations[Id]['answers']]
 
+/** All but those whose answer is not the house's own: events are a stream, a proxied answer is a service's. */
+export type CallId = Exclude<OperationId, 'streamEvents' | 'proxyRequest'>
+
 type Arguments<R> = Partial<R> extends R ? [request?: R] : [request: R]
 
 /** Operations whose answer is a page of a list. */
@@ -68,10 +71,7 @@ export type ItemOf<Id extends ListId> =
 export interface HausClient {
   readonly url: string
   /** @throws HausApiError when the house refuses. @throws HausUnreachableError without an answer. */
-  call<Id extends Exclude<OperationId, 'streamEvents'>>(
-    id: Id,
-    ...request: Arguments<RequestOf<Id>>
-  ): Promise<AnswerOf<Id>>
+  call<Id extends CallId>(id: Id, ...request: Arguments<RequestOf<Id>>): Promise<AnswerOf<Id>>
   /** Every item of a list, page by page. */
   list<Id extends ListId>(
     id: Id,
