@@ -80,6 +80,8 @@ test('status shows a house in which all is well', async () => {
   const all = await json('status')
   assert.equal(all.ready.writes, 'available')
   assert.equal(all.services[0].service, 'orders')
+  assert.equal(all.gateway.url, house.endpoints['gateway'])
+  assert.match(text, /Gateway +http:\/\/127\.0\.0\.1:\d+ and \*\.haus\.localhost/)
 })
 
 test('services are listed and shown', async () => {
@@ -88,7 +90,7 @@ test('services are listed and shown', async () => {
   assert.match(list, /^orders +healthy +1\/1 +- +http/m)
   const one = await ok('services orders')
   assert.match(one, /^orders is healthy/)
-  assert.match(one, new RegExp(`127\\.0\\.0\\.1:${port} +healthy +.*ms +100 +1\\.4\\.0`))
+  assert.match(one, new RegExp(`127\\.0\\.0\\.1:${port} +healthy +.*ms +(100 %|-) +100 +1\\.4\\.0`))
   const [answer, page] = await Promise.all([json('services show orders'), json('services list')])
   assert.deepEqual(answer, (await house.operator.get('/api/services/orders')).body)
   assert.equal(page.nextCursor, null)
@@ -111,6 +113,40 @@ test('an instance is drained, weighed, maintained and given back', async () => {
   const none = await haus('services drain orders 10.0.0.1:1')
   assert.equal(none.exitCode, 5)
   assert.match(none.stderr, new RegExp(`It has 127\\.0\\.0\\.1:${port}`))
+})
+
+test('checks, callers and aliases are shown and set', async () => {
+  assert.match(await ok('services checks orders'), /^WHEN +OUTCOME +LATENCY +REASON\n.*passed/)
+  assert.equal(await ok('services callers orders shop'), 'orders may be called by shop\n')
+  assert.match(await ok('services orders'), /Callers +shop/)
+  assert.match(await ok('services callers orders --nobody'), /by nobody/)
+  assert.equal((await json('services callers orders --everybody')).callers, null)
+  assert.equal((await haus('services callers orders')).exitCode, 2)
+  assert.match(await ok('services alias orders zimmer-21'), /orders is also zimmer-21/)
+  assert.equal((await json('discover zimmer-21')).service, 'orders')
+  await ok('services alias orders --none')
+})
+
+test('a route is published, works without a token, and is withdrawn', async () => {
+  const at = (target: string): Promise<number> =>
+    fetch(`${house.endpoints['gateway']}${target}`).then(({ status }) => status)
+  assert.match((await haus('routes')).stderr, /No route is published/)
+  assert.notEqual(await at('/shop'), 200)
+  const added = await ok('routes add orders /shop --method get --method HEAD --strip-prefix')
+  assert.match(added, /^\/shop leads to orders, for everybody\n/)
+  await until('it leads there', async () => (await at('/shop')) === 200)
+  const id = (await json('routes')).items[0].id
+  assert.match(await ok('routes list'), /^any +\/shop +GET,HEAD +orders +stripped/m)
+  const hosted = await json('routes add orders / --host shop.example')
+  assert.equal(hosted.host, 'shop.example')
+  assert.equal((await haus('routes add orders / --host shop.example')).exitCode, 6)
+  assert.equal((await haus('routes add orders shop')).exitCode, 2)
+  assert.equal((await haus('routes add orders /x --method FETCH')).exitCode, 2)
+  const unknown = await haus('routes rm /shup')
+  assert.deepEqual([unknown.exitCode, /Did you mean \/shop/.test(unknown.stderr)], [5, true])
+  await ok('routes rm shop.example/ --yes')
+  await ok(`routes rm ${id.slice(-12)} --yes`)
+  await until('it is public no more', async () => (await at('/shop')) !== 200)
 })
 
 test('discover gives the pick, for people, programs and shells', async () => {

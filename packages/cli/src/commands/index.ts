@@ -5,6 +5,7 @@ import { completionCommand } from './completion.ts'
 import { credentialsCommand } from './credentials.ts'
 import { discoverCommand } from './discover.ts'
 import { helpCommand } from './help.ts'
+import { routesCommand } from './routes.ts'
 import { runCommand } from './run.ts'
 import { servicesCommand } from './services.ts'
 import { statusCommand } from './status.ts'
@@ -24,6 +25,7 @@ export const rootCommand: Command = {
     servicesCommand,
     discoverCommand,
     credentialsCommand,
+    routesCommand,
     tokenCommand,
     auditCommand,
     completionCommand,

@@ -96,6 +96,51 @@ export const servicesCommand: Command = {
       },
     },
     {
+      name: 'checks',
+      summary: 'show the last checks of an instance',
+      house: true,
+      positionals: [
+        nameArgument,
+        {
+          ...instanceArgument,
+          summary: 'host:port, or the id or the end of one; may be left out if there is only one',
+        },
+      ],
+      run: checks,
+    },
+    {
+      name: 'callers',
+      summary: 'say which services may call it through the gateway',
+      house: true,
+      positionals: [
+        nameArgument,
+        {
+          name: 'CALLER',
+          summary: 'a service that may',
+          optional: true,
+          many: true,
+          complete: 'service',
+        },
+      ],
+      options: [
+        { name: 'everybody', summary: 'every service may' },
+        { name: 'nobody', summary: 'no service may' },
+      ],
+      run: callers,
+    },
+    {
+      name: 'alias',
+      summary: 'set the other names of a service',
+      description: ['An alias is valid wherever the name is, and unique in the house.'],
+      house: true,
+      positionals: [
+        nameArgument,
+        { name: 'ALIAS', summary: 'such as zimmer-02', optional: true, many: true },
+      ],
+      options: [{ name: 'none', summary: 'take all of them away' }],
+      run: alias,
+    },
+    {
       name: 'weight',
       summary: 'set the share of traffic of instances',
       description: ['100 is normal, 0 takes no traffic, 1000 is the most.'],
@@ -157,7 +202,7 @@ async function show(context: Context, args: ParsedArguments): Promise<number> {
     return exitCodes.ok
   }
   const health = await client.call('getServiceHealth', { params: { name: service.name } })
-  const latency = new Map(health.body.instances.map(({ id, latencyMs }) => [id, latencyMs]))
+  const checked = new Map(health.body.instances.map((instance) => [instance.id, instance]))
   const { text, tone } = screen.state(service.health)
   screen.print(`${screen.toned(service.name, 'strong')} is ${screen.toned(text, tone)}\n`)
   const names = (all: readonly string[]): string | null => all.join(', ') || null
@@ -167,6 +212,8 @@ async function show(context: Context, args: ParsedArguments): Promise<number> {
     ['Needed by', names(service.dependents)],
     ['Cycles', cyclesCell(service.cycles)],
     ['Endpoints', endpointsText(service.endpoints)],
+    ['Callers', service.callers === null ? null : (names(service.callers) ?? 'nobody')],
+    ['Checked', `every ${service.healthIntervalSeconds} s`],
     ['Configuration', service.configVersion === 0 ? null : `version ${service.configVersion}`],
   ])
   if (service.instances.length === 0) {
@@ -180,6 +227,7 @@ async function show(context: Context, args: ParsedArguments): Promise<number> {
       { title: 'STATE' },
       { title: 'SINCE' },
       { title: 'LATENCY', align: 'right' },
+      { title: 'UPTIME', align: 'right' },
       { title: 'WEIGHT', align: 'right' },
       { title: 'VERSION' },
       { title: 'ZONE' },
@@ -190,16 +238,33 @@ async function show(context: Context, args: ParsedArguments): Promise<number> {
       addressText(instance.address, instance.port),
       screen.state(instance.state),
       relativeTime(instance.stateChangedAt, screen.nowMs),
-      latencyText(latency.get(instance.id)),
+      latencyText(checked.get(instance.id)?.latencyMs),
+      uptimeText(checked.get(instance.id)?.uptime24h),
       String(instance.weight),
       instance.version,
       instance.zone ?? '',
       // The beginning is the time of the registration, alike for all that started together.
       instance.id.slice(-12),
-      instance.reason ?? '',
+      instance.reason ?? lastFailureText(checked.get(instance.id), screen.nowMs),
     ]),
   )
   return exitCodes.ok
+}
+
+type Checked = Extract<
+  AnswerOf<'getServiceHealth'>,
+  { readonly status: 200 }
+>['body']['instances'][number]
+
+/** Of the last 24 hours. Rounded down: 100 % is kept for what never failed. */
+function uptimeText(share: number | null | undefined): string {
+  if (share === null || share === undefined) return ''
+  return share === 1 ? '100 %' : `${(Math.floor(share * 1000) / 10).toFixed(1)} %`
+}
+
+function lastFailureText(checked: Checked | undefined, nowMs: number): string {
+  const failure = checked?.lastFailure
+  return failure ? `failed ${relativeTime(failure.at, nowMs)}: ${failure.reason}` : ''
 }
 
 function latencyText(latencyMs: number | null | undefined): string {
@@ -273,6 +338,82 @@ async function update(
     }
   }
   if (args.flag('json')) screen.json({ items: changed, nextCursor: null })
+  return exitCodes.ok
+}
+
+async function checks({ screen, house }: Context, args: ParsedArguments): Promise<number> {
+  const { client } = house()
+  const service = await getService(client, args.positional(0))
+  const [, wanted] = args.positionals
+  const [only, second] = service.instances
+  if (wanted === undefined && second !== undefined) {
+    const known = service.instances.map(({ address, port }) => addressText(address, port))
+    throw usageFailure(
+      `${service.name} has ${service.instances.length} instances.`,
+      `Name one: ${known.slice(0, 8).join(', ')}.`,
+    )
+  }
+  const instance = wanted === undefined && only ? only : pickInstance(service, wanted ?? '')
+  const { body } = await client.call('getInstanceChecks', {
+    params: { name: service.name, id: instance.id },
+  })
+  if (args.flag('json')) {
+    screen.json(body)
+    return exitCodes.ok
+  }
+  if (body.checks.length === 0) {
+    screen.note('It has not been checked yet.')
+    return exitCodes.ok
+  }
+  screen.table(
+    [
+      { title: 'WHEN' },
+      { title: 'OUTCOME' },
+      { title: 'LATENCY', align: 'right' },
+      { title: 'REASON', flexible: true },
+    ],
+    body.checks.map(({ at, ok, latencyMs, reason }) => [
+      relativeTime(at, screen.nowMs),
+      ok ? ({ text: 'passed', tone: 'good' } as const) : ({ text: 'failed', tone: 'bad' } as const),
+      latencyText(latencyMs),
+      reason ?? '',
+    ]),
+  )
+  return exitCodes.ok
+}
+
+/** Exactly one of the names and the switches says what is meant; nothing at all would be a guess. */
+function oneOf(names: readonly string[], switches: readonly boolean[], what: string): void {
+  const said = (names.length > 0 ? 1 : 0) + switches.filter(Boolean).length
+  if (said !== 1) throw usageFailure(`This takes either names or one of ${what}.`)
+}
+
+async function callers({ screen, house }: Context, args: ParsedArguments): Promise<number> {
+  const [wanted = '', ...names] = args.positionals
+  const [everybody, nobody] = [args.flag('everybody'), args.flag('nobody')]
+  oneOf(names, [everybody, nobody], '--everybody and --nobody')
+  const { client } = house()
+  const { name } = await getService(client, wanted)
+  const { body } = await client.call('updateService', {
+    params: { name },
+    body: { callers: everybody ? null : names },
+  })
+  if (args.flag('json')) screen.json(body)
+  else
+    screen.print(
+      `${name} may be called by ${body.callers?.join(', ') || (everybody ? 'every service' : 'nobody')}\n`,
+    )
+  return exitCodes.ok
+}
+
+async function alias({ screen, house }: Context, args: ParsedArguments): Promise<number> {
+  const [wanted = '', ...aliases] = args.positionals
+  oneOf(aliases, [args.flag('none')], '--none')
+  const { client } = house()
+  const { name } = await getService(client, wanted)
+  const { body } = await client.call('updateService', { params: { name }, body: { aliases } })
+  if (args.flag('json')) screen.json(body)
+  else screen.print(`${name} is also ${body.aliases.join(', ') || 'nothing else'}\n`)
   return exitCodes.ok
 }
 

@@ -22,10 +22,14 @@ interface Status {
   /** Null when the speaker is not an operator. */
   readonly system: Body<'getSystemHealth'> | null
   readonly services: Body<'getServicesHealth'>['items']
+  /** Null when it does not answer, or the speaker is not an operator. */
+  readonly gateway: Body<'getGatewayStatus'> | null
 }
 
 /** The contract allows no more services than this. */
 const servicesMax = 2000
+/** Of the gateway the first page: beyond a thousand services only its totals are shown. */
+const pageLimit = 1000
 
 export const statusCommand: Command = {
   name: 'status',
@@ -50,13 +54,13 @@ async function look(house: House): Promise<Status> {
   // The public question first: it tells a house that is away from one that does not know us.
   const { body: ready } = await house.anonymous.call('getReady')
   const { client } = house
-  const [health, system, services] = await Promise.all([
+  const [health, system, services, gateway] = await Promise.all([
     client.call('getHouseHealth'),
-    client.call('getSystemHealth').catch((error: unknown) => {
-      if (error instanceof Failure && error.code === 'forbidden') return undefined
-      throw error
-    }),
+    client.call('getSystemHealth').catch(unless('forbidden')),
     collect(servicesMax, (query) => client.call('getServicesHealth', { query })),
+    client
+      .call('getGatewayStatus', { query: { limit: pageLimit } })
+      .catch(unless('forbidden', 'overloaded', 'route_not_found')),
   ])
   return {
     url: house.url,
@@ -64,15 +68,27 @@ async function look(house: House): Promise<Status> {
     house: health.body,
     system: system?.body ?? null,
     services: services.items,
+    gateway: gateway?.body ?? null,
   }
 }
 
-function isWell({ ready, house }: Status): boolean {
+/** For `catch`: these refusals mean that there is nothing to show. */
+function unless(...codes: readonly string[]): (error: unknown) => undefined {
+  return (error) => {
+    if (error instanceof Failure && codes.includes(error.code)) return undefined
+    throw error
+  }
+}
+
+function isWell({ ready, house, system, gateway }: Status): boolean {
   const { degraded, offline } = house.services
+  // An operator may ask the gateway, so that no answer is an answer.
+  if (system !== null && gateway === null) return false
   return ready.status === 'ready' && ready.writes === 'available' && degraded + offline === 0
 }
 
-function show({ url, ready, house, system, services }: Status, screen: Screen): void {
+function show(status: Status, screen: Screen): void {
+  const { url, ready, house, system, services, gateway } = status
   const version = system === null ? '' : ` ${system.version}`
   screen.print(
     `${screen.toned(`Haus${version}`, 'strong')} at ${url} is ${screen.toned(ready.status, toneOf(ready.status))}\n`,
@@ -81,6 +97,7 @@ function show({ url, ready, house, system, services }: Status, screen: Screen): 
     ['Up for', system && durationText(system.uptimeSeconds)],
     ['Database', databaseCell({ system, ready })],
     ['Memory', system && `${Math.round(system.memoryBytes / 1_048_576)} MiB`],
+    ['Gateway', gatewayCell(status)],
     ['Services', countsText(house.services)],
     ['Integrity', integrityCell(system)],
     // An age that a person would notice: the view is behind what the other processes know.
@@ -103,7 +120,14 @@ function show({ url, ready, house, system, services }: Status, screen: Screen): 
   const empty = services.filter(
     ({ health, instances }) => health === 'offline' && !instances.length,
   )
-  if (wrong.length + empty.length === 0) {
+  // What the gateway has seen itself and the checks have not yet confirmed.
+  const kept = (gateway?.items ?? []).flatMap(({ service, instances }) =>
+    instances
+      .filter(({ id }) => !wrong.some((instance) => instance.id === id))
+      .filter(({ withheld, breaker }) => withheld || breaker !== 'closed')
+      .map((instance) => ({ service, ...instance })),
+  )
+  if (wrong.length + empty.length + kept.length === 0) {
     screen.print(services.length === 0 ? 'No service has registered yet.\n' : '')
     return
   }
@@ -124,9 +148,24 @@ function show({ url, ready, house, system, services }: Status, screen: Screen): 
         relativeTime(stateChangedAt, screen.nowMs),
         reason ?? '',
       ]),
+      ...kept.map(({ service, address, port, state, withheld, breaker }) => [
+        service,
+        addressText(address, port),
+        screen.state(state),
+        '',
+        withheld ? 'withheld by the gateway: it refused or reset' : `the breaker is ${breaker}`,
+      ]),
       ...empty.map(({ service }) => [service, '', screen.state('offline'), '', 'no instance']),
     ],
   )
+}
+
+function gatewayCell({ system, gateway }: Status): Cell | null {
+  if (gateway === null) return system && { text: 'does not answer', tone: 'bad' }
+  const { url, domain, inFlight, routes } = gateway
+  return {
+    text: `${url} and *.${domain}, ${inFlight} requests under way, ${routes} routes published`,
+  }
 }
 
 function databaseCell({ system, ready }: Pick<Status, 'system' | 'ready'>): Cell | null {
