@@ -27,7 +27,7 @@ const instanceColumns = `ord int, index bigint, id uuid, service text, incarnati
 export const putInstance: WriteOperation<InstanceRecord> = {
   name: 'instance.put',
   sql: `
-    with r as (select * from jsonb_to_recordset($1) as r(${instanceColumns})),
+    with r as (select * from json_to_recordset($1) as r(${instanceColumns})),
     written as (
       insert into haus.instance as i (id, service, incarnation, revision, version, address, port,
         scheme, health_endpoint, state, reason, weight, zone, tags, metadata, leased, draining,
@@ -58,7 +58,7 @@ export const updateInstance: WriteOperation<InstanceRecord> = {
     update haus.instance i set revision = r.revision, state = r.state, reason = r.reason,
       weight = r.weight, draining = r.draining, maintenance = r.maintenance,
       state_changed_at = r."stateChangedAt", modified_index = r.index
-    from jsonb_to_recordset($1) as r(${instanceColumns})
+    from json_to_recordset($1) as r(${instanceColumns})
     where i.id = r.id and i.incarnation = r.incarnation and i.revision = r.revision - 1
     returning r.ord`,
 }

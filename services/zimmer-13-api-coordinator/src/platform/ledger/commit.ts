@@ -28,26 +28,45 @@ export class OutcomeUnknown extends Error {
 /** Name of the channel that tells other processes of new events. */
 export const notifyChannel = 'haus_ledger'
 
-interface Head {
-  lastEvent: number
-  lastAudit: number
-  time: string
+export interface GroupOptions {
+  /** Tell other processes of new events. */
+  readonly notify: boolean
+  /**
+   * The index that the head row is expected to stand at. When it does, the whole group is one round
+   * trip before its commit; when somebody else has written meanwhile, it is rolled back and begins
+   * again with a look at the head.
+   */
+  readonly expectedIndex: number | null
 }
 
-export async function commitGroup(
+/** Written and not yet committed: `commit` makes it so. */
+export interface Staged extends Committed {
+  /** @throws OutcomeUnknown */
+  commit(): Promise<void>
+}
+
+/**
+ * Runs the statements of a group, up to its commit. They are sent without waiting for each other's
+ * answers (the connection pipelines them): on a busy thread each wait costs a turn of its event
+ * loop, which is many times what the statement costs the database.
+ */
+export async function stageGroup(
   client: pg.ClientBase,
   entries: readonly Entry[],
-  notify: boolean,
-): Promise<Committed> {
-  if (entries.every((entry) => entry.writes.length === 0 && entry.events.length === 0)) {
-    return commitAuditOnly(client, entries)
-  }
+  options: GroupOptions,
+): Promise<Staged> {
+  if (commitsItself(entries)) return stageAuditOnly(client, entries)
   try {
-    return await commitTogether(client, entries, notify)
+    return await stageTogether(client, entries, options)
   } catch (error) {
     if (error instanceof OutcomeUnknown || isInfrastructure(error)) throw error
-    return commitOneByOne(client, entries, notify)
+    return stageOneByOne(client, entries, options.notify)
   }
+}
+
+/** Audit records alone are one statement, and need no COMMIT. */
+export function commitsItself(entries: readonly Entry[]): boolean {
+  return entries.every((entry) => entry.writes.length === 0 && entry.events.length === 0)
 }
 
 /** Errors of the database itself, not of an entry: trying the entries singly would not help. */
@@ -58,94 +77,80 @@ export function isInfrastructure(error: unknown): boolean {
   return /^(08|53|57|58|XX)/.test(code) || code === '25006'
 }
 
-/** The common case of reads of secrets: one statement, one round trip, one fsync for all of them. */
-async function commitAuditOnly(
-  client: pg.ClientBase,
-  entries: readonly Entry[],
-): Promise<Committed> {
-  const rows = auditRows(entries, 0)
-  const { rows: heads } = await outcomeUnknownIfBroken(
-    client.query<{ last_event: number; time: Date }>({
-      name: 'ledger_audit_only',
-      text: `with head as (
-          update haus.ledger_head set last_audit = last_audit + $2::int where id = 1
-          returning last_event, last_audit - $2::int as base, ${transactionTime} as time
-        ), audited as (
-          insert into haus.audit (id, time, actor, action, target, outcome, code, source, request_id, detail)
-          select head.base + r.ord, head.time, r.actor, r.action, r.target, r.outcome, r.code, r.source, r."requestId", r.detail
-          from head, jsonb_to_recordset($1::jsonb) as r(${auditColumns})
-        )
-        select last_event, time from head`,
-      values: [JSON.stringify(rows), rows.length],
-    }),
-  )
-  const [head] = heads
-  if (!head) throw new Error('the ledger has no head row')
-  const index = head.last_event
+/** The common case of reads of secrets: one statement, one round trip, one fsync, and no commit. */
+async function stageAuditOnly(client: pg.ClientBase, entries: readonly Entry[]): Promise<Staged> {
+  const { lastIndex, time } = await outcomeUnknownIfBroken(writeFacts(client, entries, false))
   return {
-    results: entries.map(() => ({ index })),
+    results: entries.map(() => ({ index: lastIndex })),
     events: [],
-    lastIndex: index,
-    time: head.time.toISOString(),
+    lastIndex,
+    time,
+    commit: () => Promise.resolve(),
   }
 }
 
-async function commitTogether(
+async function stageTogether(
   client: pg.ClientBase,
   entries: readonly Entry[],
-  notify: boolean,
-): Promise<Committed> {
+  { notify, expectedIndex }: GroupOptions,
+): Promise<Staged> {
   const lost = new Map<number, GuardLost>()
-  // Each turn finds at least one entry whose guard is lost, so it ends.
+  let expected = expectedIndex
+  // Each turn finds at least one entry whose guard is lost, or learns where the head is, so it ends.
   for (;;) {
     const standing = entries.map((_, place) => place).filter((place) => !lost.has(place))
     const group = standing.map((place) => entries[place] as Entry)
-    const head = await begin(client, count(group, eventCount), count(group, auditCount))
-    const events = numberEvents(group, head)
-    const losers = await runWrites(client, group, events.lastIndexes)
-    if (losers.size > 0) {
+    const begun = expected === null ? undefined : client.query('begin')
+    expected ??= await lockHead(client)
+    const lastIndexes = lastIndexesOf(group, expected)
+    const [, facts, losers] = await allAnswers([
+      begun,
+      writeFacts(client, group, notify),
+      runWrites(client, group, lastIndexes),
+    ])
+    const first = facts.lastIndex - count(group, eventCount)
+    if (first !== expected || losers.size > 0) {
       await client.query('rollback')
       for (const [place, operation] of losers) {
         lost.set(standing[place] as number, new GuardLost(operation))
       }
+      if (first !== expected) expected = null
       continue
     }
-    await insertFacts(client, group, events.list, head, notify)
-    await commit(client)
-    const byPlace = new Map(standing.map((place, i) => [place, events.lastIndexes[i] as number]))
+    const byPlace = new Map(standing.map((place, i) => [place, lastIndexes[i] as number]))
     return {
       results: entries.map((_, place) => {
         const error = lost.get(place)
         return error ? { error } : { index: byPlace.get(place) as number }
       }),
-      events: events.list,
-      lastIndex: head.lastEvent,
-      time: head.time,
+      events: numberEvents(group, first, facts.time),
+      lastIndex: facts.lastIndex,
+      time: facts.time,
+      commit: () => commit(client),
     }
   }
 }
 
 /** A statement failed and does not say for whom: each entry gets a savepoint, so that only the guilty fails. */
-async function commitOneByOne(
+async function stageOneByOne(
   client: pg.ClientBase,
   entries: readonly Entry[],
   notify: boolean,
-): Promise<Committed> {
+): Promise<Staged> {
   await client.query('rollback')
-  const start = await begin(client, 0, 0)
-  const head: Head = { ...start }
+  const first = await lockHead(client)
+  let last = first
   const results: EntryResult[] = []
   const stood: Entry[] = []
   for (const entry of entries) {
     await client.query('savepoint entry')
     try {
-      const index = head.lastEvent + entry.events.length
+      const index = last + entry.events.length
       const losers = await runWrites(client, [entry], [index])
       const [operation] = losers.values()
       if (operation !== undefined) throw new GuardLost(operation)
       await client.query('release savepoint entry')
-      head.lastEvent = index
-      head.lastAudit += auditCount(entry)
+      last = index
       results.push({ index })
       stood.push(entry)
     } catch (error) {
@@ -154,30 +159,25 @@ async function commitOneByOne(
       results.push({ error })
     }
   }
-  await client.query(
-    `update haus.ledger_head set last_event = ${head.lastEvent}, last_audit = ${head.lastAudit} where id = 1`,
-  )
-  const events = numberEvents(stood, head)
-  await insertFacts(client, stood, events.list, head, notify)
-  await commit(client)
-  return { results, events: events.list, lastIndex: head.lastEvent, time: start.time }
+  const { lastIndex, time } = await writeFacts(client, stood, notify)
+  return {
+    results,
+    events: numberEvents(stood, first, time),
+    lastIndex,
+    time,
+    commit: () => commit(client),
+  }
 }
 
-// Milliseconds, so that a time read back from the table equals the one that was answered.
-const transactionTime = `date_trunc('milliseconds', clock_timestamp())`
-
-async function begin(
-  client: pg.ClientBase,
-  eventsInGroup: number,
-  auditsInGroup: number,
-): Promise<Head> {
-  // Two statements in one simple query: one round trip. The numbers are our own integers.
-  const answers = (await client.query(
-    `begin; update haus.ledger_head set last_event = last_event + ${eventsInGroup}, last_audit = last_audit + ${auditsInGroup} where id = 1 returning last_event, last_audit, ${transactionTime} as time`,
-  )) as unknown as pg.QueryResult<{ last_event: number; last_audit: number; time: Date }>[]
-  const row = answers[1]?.rows[0]
+/** Begins a transaction that holds the head row, and returns the index it stands at. */
+async function lockHead(client: pg.ClientBase): Promise<number> {
+  await client.query('begin')
+  const { rows } = await client.query<{ last_event: number }>(
+    'select last_event from haus.ledger_head where id = 1 for update',
+  )
+  const [row] = rows
   if (!row) throw new Error('the ledger has no head row')
-  return { lastEvent: row.last_event, lastAudit: row.last_audit, time: row.time.toISOString() }
+  return row.last_event
 }
 
 async function commit(client: pg.ClientBase): Promise<void> {
@@ -196,6 +196,17 @@ async function outcomeUnknownIfBroken<T>(query: Promise<T>): Promise<T> {
 }
 
 /**
+ * Waits for all, and throws what failed first: behind a failed statement every other of its
+ * transaction fails too, and only says so.
+ */
+async function allAnswers<T extends readonly unknown[]>(
+  answers: T,
+): Promise<{ -readonly [Place in keyof T]: Awaited<T[Place]> }> {
+  await Promise.allSettled(answers)
+  return Promise.all(answers)
+}
+
+/**
  * Runs the writes of a group, each distinct operation once for all its rows.
  * @returns the places whose guard was lost, with the operation that says so.
  */
@@ -204,25 +215,32 @@ async function runWrites(
   entries: readonly Entry[],
   lastIndexes: readonly number[],
 ): Promise<Map<number, string>> {
+  const stages = stagesOf(entries)
+  const answers = await allAnswers(
+    stages.map(({ operation, writes }) => {
+      const rows = writes.map(({ place, row }) => ({
+        ...row,
+        ord: place,
+        index: lastIndexes[place],
+      }))
+      return client.query<[number]>({
+        name: operation.name,
+        text: operation.sql,
+        values: [JSON.stringify(rows)],
+        rowMode: 'array',
+      })
+    }),
+  )
   const losers = new Map<number, string>()
-  for (const stage of stagesOf(entries)) {
-    const rows = stage.writes.map(({ place, row }) => ({
-      ...row,
-      ord: place,
-      index: lastIndexes[place],
-    }))
-    const { rows: held } = await client.query<[number]>({
-      name: stage.operation.name,
-      text: stage.operation.sql,
-      values: [JSON.stringify(rows)],
-      rowMode: 'array',
-    })
-    if (held.length === stage.writes.length) continue
+  for (const [place, { operation, writes }] of stages.entries()) {
+    const held = answers[place]?.rows ?? []
+    if (held.length === writes.length) continue
     const places = new Set(held.map(([ord]) => ord))
-    for (const { place } of stage.writes) {
-      if (!places.has(place)) losers.set(place, stage.operation.name)
+    for (const write of writes) {
+      if (!places.has(write.place)) losers.set(write.place, operation.name)
     }
-    if (losers.size > 0) return losers
+    // Later stages ran on what these had no right to write: the next turn asks them again.
+    return losers
   }
   return losers
 }
@@ -248,64 +266,85 @@ export function stagesOf(entries: readonly { readonly writes: readonly Write[] }
   return stages
 }
 
-function numberEvents(entries: readonly Entry[], head: Head) {
-  const list: LedgerEvent[] = []
-  const lastIndexes: number[] = []
-  let index = head.lastEvent - count(entries, eventCount)
-  for (const entry of entries) {
-    for (const event of entry.events) {
-      index++
-      list.push({
-        index,
-        time: head.time,
-        type: event.type,
-        subject: event.subject,
-        service: event.service,
-        data: event.data,
-      })
-    }
-    lastIndexes.push(index)
-  }
-  return { list, lastIndexes }
+function lastIndexesOf(entries: readonly Entry[], before: number): number[] {
+  let index = before
+  return entries.map((entry) => (index += entry.events.length))
 }
 
-async function insertFacts(
+function numberEvents(entries: readonly Entry[], before: number, time: string): LedgerEvent[] {
+  let index = before
+  return entries.flatMap(({ events }) =>
+    events.map(({ type, subject, service, data }) => {
+      index++
+      return { index, time, type, subject, service, data }
+    }),
+  )
+}
+
+/**
+ * Moves the head, which its lock makes ours to the commit, and inserts what is numbered by it: one
+ * statement for events and audit.
+ */
+async function writeFacts(
   client: pg.ClientBase,
   entries: readonly Entry[],
-  events: readonly LedgerEvent[],
-  head: Head,
   notify: boolean,
-): Promise<void> {
-  const audits = auditRows(entries, head.lastAudit - count(entries, auditCount))
-  await client.query({
-    name: notify ? 'ledger_facts_notify' : 'ledger_facts',
-    text: `with events as (
-        insert into haus.ledger_event (index, time, type, subject, service, data)
-        select r.index, $3::timestamptz, r.type, r.subject, r.service, r.data
-        from jsonb_to_recordset($1::jsonb) as r(index bigint, type text, subject text, service text, data jsonb)
-      ), audits as (
-        insert into haus.audit (id, time, actor, action, target, outcome, code, source, request_id, detail)
-        select r.ord, $3::timestamptz, r.actor, r.action, r.target, r.outcome, r.code, r.source, r."requestId", r.detail
-        from jsonb_to_recordset($2::jsonb) as r(${auditColumns})
-      )
-      select ${notify ? `pg_notify('${notifyChannel}', $4::text)` : '$4::text'}`,
-    values: [JSON.stringify(events), JSON.stringify(audits), head.time, String(head.lastEvent)],
-  })
-}
-
-const auditColumns =
-  'ord bigint, actor text, action text, target text, outcome text, code text, source text, "requestId" text, detail jsonb'
-
-function auditRows(entries: readonly Entry[], lastId: number): object[] {
-  const rows: object[] = []
-  for (const { audit } of entries) {
-    if (audit) rows.push({ ...audit, ord: lastId + rows.length + 1 })
+): Promise<{ lastIndex: number; time: string }> {
+  const events: object[] = []
+  const audits: object[] = []
+  for (const entry of entries) {
+    for (const event of entry.events) events.push({ ord: events.length + 1, ...event })
+    if (entry.audit) audits.push({ ord: audits.length + 1, ...entry.audit })
   }
-  return rows
+  const { rows } = await client.query<{ last_event: number; time: Date }>(
+    events.length === 0
+      ? {
+          name: 'ledger_audits',
+          text: auditsSql,
+          values: [audits.length, JSON.stringify(audits)],
+        }
+      : {
+          name: notify ? 'ledger_facts_notify' : 'ledger_facts',
+          text: notify ? factsSql(`, pg_notify('${notifyChannel}', last_event::text)`) : factsSql(),
+          values: [audits.length, JSON.stringify(audits), events.length, JSON.stringify(events)],
+        },
+  )
+  const [head] = rows
+  if (!head) throw new Error('the ledger has no head row')
+  return { lastIndex: head.last_event, time: head.time.toISOString() }
 }
+
+// Milliseconds, so that a time read back from the table equals the one that was answered.
+const transactionTime = `date_trunc('milliseconds', clock_timestamp())`
+
+const insertAudits = `
+    insert into haus.audit (id, time, actor, action, target, outcome, code, source, request_id, detail)
+    select head.last_audit - $1::int + r.ord, head.time, r.actor, r.action, r.target, r.outcome, r.code, r.source,
+      r."requestId", r.detail
+    from head, json_to_recordset($2::json) as r(ord int, actor text, action text, target text,
+      outcome text, code text, source text, "requestId" text, detail jsonb)`
+
+const auditsSql = `
+  with head as (
+    update haus.ledger_head set last_audit = last_audit + $1::int where id = 1
+    returning last_event, last_audit, ${transactionTime} as time
+  ), audits as (${insertAudits})
+  select last_event, time from head`
+
+const factsSql = (more = ''): string => `
+  with head as (
+    update haus.ledger_head set last_event = last_event + $3::int, last_audit = last_audit + $1::int
+    where id = 1 returning last_event, last_audit, ${transactionTime} as time
+  ), audits as (${insertAudits}
+  ), events as (
+    insert into haus.ledger_event (index, time, type, subject, service, data)
+    select head.last_event - $3::int + r.ord, head.time, r.type, r.subject, r.service, r.data
+    from head, jsonb_to_recordset($4::jsonb)
+      as r(ord int, type text, subject text, service text, data jsonb)
+  )
+  select last_event, time${more} from head`
 
 const eventCount = (entry: Entry): number => entry.events.length
-const auditCount = (entry: Entry): number => (entry.audit ? 1 : 0)
 
 function count(entries: readonly Entry[], of: (entry: Entry) => number): number {
   let sum = 0

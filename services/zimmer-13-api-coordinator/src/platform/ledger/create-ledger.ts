@@ -11,19 +11,18 @@
  * answer is missing is `write_outcome_unknown`. Nothing is retried here: only the caller knows
  * whether he still wants it.
  */
-import { setImmediate as nextTurn } from 'node:timers/promises'
 import { HausError } from '@haus/contract'
 import type { Kysely } from 'kysely'
 import type { Cancel, Clock } from '../clock/clock.ts'
 import type { Database } from '../database/index.ts'
 import type { Log } from '../log/log.ts'
-import { commitGroup, notifyChannel, OutcomeUnknown, type Committed } from './commit.ts'
-import { Busy, connect } from './connect.ts'
+import { notifyChannel, OutcomeUnknown } from './commit.ts'
+import { Busy } from './connect.ts'
 import { readEvents } from './events.ts'
+import { createFlusher } from './flush.ts'
 import { Follower } from './follower.ts'
 import type { Entry, Ledger, LedgerEvent, LedgerStatus, Projection, Receipt } from './ledger.ts'
-import { Queue, type Pending } from './queue.ts'
-import { RecentDurations } from './recent-durations.ts'
+import { Queue } from './queue.ts'
 import { pruneHistory } from './retention.ts'
 import type { LedgerTables } from './table.ts'
 
@@ -35,8 +34,6 @@ const pollIntervalMs = 1_000
 const pollSilenceMs = 5_000
 /** Two missed polls: younger knowledge is called current, since replicas are told at each commit. */
 const currentForMs = 2 * pollIntervalMs + 500
-/** A connection that says nothing for so long is given up, or a silent network would hold the queue forever. */
-const hungAfterMs = 10_000
 const pruneIntervalMs = 60 * 60 * 1_000
 
 export interface LoadableProjection<Tables> extends Projection {
@@ -73,13 +70,26 @@ export function createLedger<Tables extends LedgerTables>(
   const database = options.database as unknown as Database<LedgerTables>
   const queue = new Queue()
   const follower = new Follower(database, projections)
-  const flushDurations = new RecentDurations()
+  const flusher = createFlusher({
+    database,
+    queue,
+    follower,
+    clock,
+    writeTimeoutMs,
+    onCommitted: confirm,
+    onFailed(error) {
+      if (!(error instanceof Busy)) lose(error)
+    },
+    refusal: (error, mayBeWritten) =>
+      mayBeWritten ? outcomeUnknown() : notWritten(message(error)),
+    rolledBack(applied, found) {
+      const error = rolledBack(applied, found)
+      options.onRolledBack?.(error)
+      return error
+    },
+  })
 
   let accepting = false
-  let flushing: Promise<void> | undefined
-  /** The one group that is being written. */
-  let flushNow: Promise<void> | undefined
-  let inFlight: readonly Pending[] = []
   let unavailable: string | null = null
   let confirmedAtMs = clock.monotonicMs()
   let cancelSweep: Cancel | undefined
@@ -99,89 +109,9 @@ export function createLedger<Tables extends LedgerTables>(
     } catch (error) {
       return Promise.reject(error)
     }
-    flushing ??= flushAll()
+    flusher.wake()
     cancelSweep ??= clock.after(writeTimeoutMs, sweep)
     return receipt
-  }
-
-  /** No timer: a flush starts as soon as the one before has returned, so load itself forms the groups. */
-  async function flushAll(): Promise<void> {
-    // Lets the requests of this turn of the event loop join the first group.
-    await nextTurn()
-    while (queue.size > 0) {
-      flushNow = flush(queue.takeGroup())
-      await flushNow
-    }
-    flushNow = undefined
-    flushing = undefined
-  }
-
-  async function flush(group: readonly Pending[]): Promise<void> {
-    const startedAtMs = clock.monotonicMs()
-    inFlight = group
-    const cancelTimeout = clock.after(writeTimeoutMs, () => {
-      for (const pending of group) if (!pending.settled) pending.reject(outcomeUnknown())
-    })
-    let committed: Committed | undefined
-    const applied = follower.index
-    try {
-      committed = await commitOnConnection(group.map(({ entry }) => entry))
-      if (committed.lastIndex < applied) {
-        const error = rolledBack(applied, committed.lastIndex)
-        options.onRolledBack?.(error)
-        throw error
-      }
-      confirm()
-      await follower.deliver(committed.events)
-      // What others committed before this group is known before it is acknowledged: a loser of a
-      // guard looks again and sees who won, and a read of secrets sees a revocation made elsewhere.
-      if (committed.lastIndex > follower.index) await follower.catchUp()
-      settle(group, committed)
-    } catch (error) {
-      if (!(error instanceof Busy)) lose(error)
-      const mayBeWritten = committed !== undefined || error instanceof OutcomeUnknown
-      for (const pending of group) {
-        if (pending.settled) continue
-        pending.reject(mayBeWritten ? outcomeUnknown() : notWritten(message(error)))
-      }
-    } finally {
-      cancelTimeout()
-      inFlight = []
-      flushDurations.add(clock.monotonicMs() - startedAtMs)
-    }
-  }
-
-  async function commitOnConnection(entries: readonly Entry[]): Promise<Committed> {
-    const client = await connect(database.kind, database.ledgerPool)
-    let hung = false
-    const cancel =
-      database.kind === 'postgres'
-        ? clock.after(hungAfterMs, () => {
-            hung = true
-            client.release(new Error(`no answer for ${hungAfterMs} ms`))
-          })
-        : undefined
-    try {
-      const committed = await commitGroup(client, entries, database.kind === 'postgres')
-      client.release()
-      return committed
-    } catch (error) {
-      // A connection in an unknown state is not reused; the pool makes another.
-      if (!hung) client.release(error instanceof Error ? error : new Error(String(error)))
-      throw error
-    } finally {
-      cancel?.()
-    }
-  }
-
-  function settle(group: readonly Pending[], committed: Committed): void {
-    for (const [place, pending] of group.entries()) {
-      if (pending.settled) continue
-      const result = committed.results[place]
-      if (result && 'index' in result)
-        pending.resolve({ index: result.index, time: committed.time })
-      else pending.reject(result?.error)
-    }
   }
 
   function sweep(): void {
@@ -245,7 +175,7 @@ export function createLedger<Tables extends LedgerTables>(
    * under way brings along need not be read (a half of all events was, under load).
    */
   async function hear(index: number): Promise<void> {
-    if (index > follower.index) await flushNow
+    if (index > follower.index) await flusher.oldestAnswered()
     if (accepting && index > follower.index) await poll()
   }
 
@@ -281,11 +211,11 @@ export function createLedger<Tables extends LedgerTables>(
       const current = database.kind === 'embedded' || silentMs <= currentForMs
       return {
         index: follower.index,
-        queued: queue.size + inFlight.length,
+        queued: queue.size + flusher.inFlight,
         available: accepting && unavailable === null,
         error: unavailable,
         ageMs: current && unavailable === null ? 0 : Math.round(silentMs),
-        flushP99Ms: flushDurations.p99(),
+        flushP99Ms: flusher.p99Ms(),
       }
     },
 
@@ -319,7 +249,7 @@ export function createLedger<Tables extends LedgerTables>(
       for (const cancel of cancels) cancel()
       cancels.clear()
       const endsAtMs = clock.monotonicMs() + deadlineMs
-      await within(deadlineMs, flushing)
+      await within(deadlineMs, flusher.idle())
       cancelSweep?.()
       for (const pending of queue.takeAll()) pending.reject(notWritten('the house is closing'))
       // Not waited for longer: a server that says nothing forgets the channel with the connection.

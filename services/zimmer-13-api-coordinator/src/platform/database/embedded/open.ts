@@ -84,6 +84,7 @@ function connect<Tables>(
     application_name: 'haus',
     stream: () => new WorkerSocket(() => engine.connect()),
     max: 1,
+    pipeline: true,
     idleTimeoutMillis: 0,
     connectionTimeoutMillis: connectionTimeoutMs,
     types: columnTypes,

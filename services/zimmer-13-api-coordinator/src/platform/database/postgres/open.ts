@@ -62,7 +62,8 @@ export async function openPostgres<Tables>(
     return pool
   }
   const pool = openPool('general', { max: generalConnections, idleTimeoutMillis: 60_000 })
-  const ledgerPool = openPool('ledger', { max: 1, idleTimeoutMillis: 0 })
+  // Pipelined: the statements of a group are sent without waiting for each other's answers.
+  const ledgerPool = openPool('ledger', { max: 1, idleTimeoutMillis: 0, pipeline: true })
   const listener = startListener({ config: target.config, log })
 
   let closed: Promise<void> | undefined
@@ -74,7 +75,7 @@ export async function openPostgres<Tables>(
     await Promise.race([Promise.all([listener.close(), pool.end(), ledgerPool.end()]), deadline])
     clearTimeout(timer)
     // Held by somebody who never lets go: left open, they would keep the process from ending.
-    for (const client of clients) client.end().catch(() => {})
+    for (const client of clients) client.connection.stream.destroy()
   }
   return {
     kind: 'postgres',
