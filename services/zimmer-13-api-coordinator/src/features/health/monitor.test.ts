@@ -317,6 +317,20 @@ test('a new interval counts at once, and a change of anything else moves no look
   assert.equal(probed.length - before, 12)
 })
 
+test('a record that changes all the time puts no recheck off', async () => {
+  const { monitor, watch, pass, findings, beliefs, clock } = openMonitor()
+  watch(1, 'healthy')
+  findings.set(1, 'failed')
+  monitor.report('1', 1, { kind: 'failed', reason: 'answered 503' })
+  const startMs = clock.monotonicMs()
+  while (beliefs.length === 0 && clock.monotonicMs() - startMs < 20_000) {
+    watch(1, 'healthy', { healthEndpoint: `/up?${clock.monotonicMs()}` })
+    await pass(100)
+  }
+  assert.deepEqual(beliefs, ['1 offline'])
+  assert(clock.monotonicMs() - startMs <= 4_500, 'after 1 s and 3 s')
+})
+
 test('how late a check began is known, also when it waited for a place', async () => {
   const { watch, pass, monitor, limitPlaces } = openMonitor()
   watch(1, 'healthy')

@@ -267,8 +267,10 @@ export function createMonitor(options: MonitorOptions): Monitor {
         return
       }
       const restarted = known.watched.incarnation !== watched.incarnation
-      const resumed = known.watched.paused && !watched.paused
-      if (known.watched.intervalMs !== watched.intervalMs) {
+      const paused = known.watched.paused !== watched.paused
+      const resumed = paused && !watched.paused
+      const repaced = known.watched.intervalMs !== watched.intervalMs
+      if (repaced) {
         known.roundAtMs = Number.NEGATIVE_INFINITY
         demandPerSecond += 1_000 / watched.intervalMs - 1_000 / known.watched.intervalMs
       }
@@ -277,16 +279,16 @@ export function createMonitor(options: MonitorOptions): Monitor {
         known.leaseLives = watched.leased
         known.slow = false
       }
-      if (restarted || resumed || !known.unrecorded) {
-        if (restarted || resumed || known.standing.state !== recorded) {
-          known.standing = standingAt(recorded, reason)
-          known.since = since
-        }
-        known.unrecorded = false
-      } else if (known.standing.state === recorded) {
-        known.unrecorded = false
+      // What is believed and not on record yet outlives an older record, but not a new beginning.
+      const newer = known.unrecorded && !restarted && !resumed
+      const renewed = restarted || resumed || (!newer && known.standing.state !== recorded)
+      if (renewed) {
+        known.standing = standingAt(recorded, reason)
+        known.since = since
       }
-      plan(id, known)
+      if (!newer || known.standing.state === recorded) known.unrecorded = false
+      // A look that is planned stays planned: a record that changes often must not put it off.
+      if (renewed || repaced || paused) plan(id, known)
       if (restarted && !known.looking && !watched.paused) {
         planLook(id, known, clock.monotonicMs() + firstLookMs)
       }
@@ -319,7 +321,6 @@ export function createMonitor(options: MonitorOptions): Monitor {
       if (!lives) {
         take(id, patient, { kind: 'doubted', reason: 'no heartbeat within the lease' })
       }
-      plan(id, patient)
     },
 
     lookSoon(id) {
