@@ -6,6 +6,8 @@ import { readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { test, type TestContext } from 'node:test'
 import { inspect } from 'node:util'
+import { Secret, serviceTokens } from '@haus/sdk/client'
+import { ManualClock } from '../packages/sdk/src/testing/manual-clock.ts'
 import { repositoryRoot, startHouse, temporaryFolder, type House } from './harness.ts'
 import { createPlace, folder, freePort, startService, until, type Place } from './sdk-service.ts'
 
@@ -89,6 +91,26 @@ test('the life of a service', async (t) => {
       const own = (await joined.tokenFor('haus')).reveal()
       await assert.rejects(joined.verifyToken(own), { code: 'token_wrong_audience' })
       assert.equal((await house.as(token).get('/api/discover?service=orders')).status, 401)
+    },
+  )
+
+  await t.test(
+    'a token is renewed at half of its life, while the one before still holds',
+    async () => {
+      const clock = new ManualClock()
+      const { clientId, clientSecret } = place.key
+      const key = () => Promise.resolve({ clientId, clientSecret: new Secret(clientSecret) })
+      const tokens = serviceTokens({ url: house.url, key, clock })
+      const first = (await tokens.token('haus')).reveal()
+      clock.advance(450_000)
+      assert.equal((await tokens.token('haus')).reveal(), first)
+      const next = await until('the renewal', async () => {
+        const token = (await tokens.token('haus')).reveal()
+        return token === first ? undefined : token
+      })
+      for (const token of [first, next]) {
+        assert.equal((await house.as(token).get('/api/discover?service=orders')).status, 200)
+      }
     },
   )
 

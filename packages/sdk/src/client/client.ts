@@ -185,13 +185,8 @@ export function createClient(options: ClientOptions): HausClient {
             signal,
           }),
         )
-        if (response.status === 200) return response
-        const text = await response.text()
-        throw refusalOf('streamEvents', {
-          status: response.status,
-          headers: response.headers,
-          text,
-        })
+        if (response instanceof Response) return response
+        throw refusalOf('streamEvents', response)
       }
       return followEvents({ open, clock, unit }, events)
     },

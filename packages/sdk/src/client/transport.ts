@@ -40,19 +40,31 @@ export async function exchange(clock: Clock, request: Exchange): Promise<Receive
   })
 }
 
-/** Until the head of the answer is there; the body then has no deadline but `signal`. */
+/** A stream has no deadline but `signal` once its head is there; a refusal is read like any answer. */
 export async function openStream(
   clock: Clock,
   request: Exchange & { readonly signal: AbortSignal },
-): Promise<Response> {
-  return withDeadline(clock, request, (signal) => open(request, signal), true)
+): Promise<Response | Received> {
+  const { operation } = request
+  let goesOn = false
+  return withDeadline(
+    clock,
+    request,
+    async (signal) => {
+      const response = await open(request, signal)
+      const { status, headers } = response
+      goesOn = status === 200
+      return goesOn ? response : { status, headers, text: await readBounded(response, operation) }
+    },
+    () => goesOn,
+  )
 }
 
 async function withDeadline<T>(
   clock: Clock,
   { operation, timeoutMs, signal }: Exchange,
   task: (signal: AbortSignal) => Promise<T>,
-  goesOn = false,
+  goesOn: () => boolean = () => false,
 ): Promise<T> {
   signal?.throwIfAborted()
   const controller = new AbortController()
@@ -63,11 +75,8 @@ async function withDeadline<T>(
   })
   const abort = (): void => controller.abort()
   signal?.addEventListener('abort', abort, { once: true })
-  let done = false
   try {
-    const result = await task(controller.signal)
-    done = true
-    return result
+    return await task(controller.signal)
   } catch (error) {
     if (late) {
       throw new HausUnreachableError('timeout', operation, `No answer within ${timeoutMs} ms.`)
@@ -77,7 +86,7 @@ async function withDeadline<T>(
   } finally {
     cancel()
     // A stream that was opened still has to end with the caller's signal.
-    if (!goesOn || !done) signal?.removeEventListener('abort', abort)
+    if (!goesOn()) signal?.removeEventListener('abort', abort)
   }
 }
 
