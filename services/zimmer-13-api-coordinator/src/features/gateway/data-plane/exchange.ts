@@ -36,6 +36,8 @@ const methods: ReadonlyMap<string, Dispatcher.HttpMethod> = new Map([
 ])
 /** A body up to this size is kept until it is whole: one write, and it can be sent a second time. */
 const keptBodyMaxBytes = 64 * 1024
+/** An answer up to this size is joined with its head; of a larger one the copy costs more. */
+const joinedMaxBytes = 16 * 1024
 /** An unread body up to this size is read and dropped to keep the connection. */
 const discardMaxBytes = 64 * 1024
 const answerHeadTimeoutMs = 15_000
@@ -474,6 +476,9 @@ export class Exchange implements Dispatcher.DispatchHandler {
     const held = this.#held
     this.#held = null
     if (held === null) this.#response.end()
+    // As text Node joins it with the head into one write; as bytes it would be a vector of two,
+    // which costs a fifth of the request's processor time.
+    else if (held.length <= joinedMaxBytes) this.#response.end(held.toString('latin1'), 'latin1')
     else this.#response.end(held)
     this.#finish()
   }
