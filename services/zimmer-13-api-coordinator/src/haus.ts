@@ -256,6 +256,7 @@ export function createHaus(config: Config, options: HausOptions): Haus {
       house: () => registryView.snapshot(),
       instanceState: registry.stateOf,
       monitor: registry.monitorReport,
+      gateway: () => gateway.counts,
     }
     healthRoutes(routes, registry, readings)
     prometheusRoutes(routes, metrics, readings)

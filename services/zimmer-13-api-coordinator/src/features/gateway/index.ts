@@ -1,6 +1,6 @@
 /** The public face of the gateway. */
 export { createGateway, type Gateway } from './gateway.ts'
-export type { GatewayCounts } from './messages.ts'
+export { durationBoundsMs, type GatewayCounts } from './messages.ts'
 export { createRelay } from './relay.ts'
 export { RouteView } from './route-view.ts'
 export { gatewayRoutes } from './routes.ts'

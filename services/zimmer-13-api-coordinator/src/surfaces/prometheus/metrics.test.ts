@@ -93,6 +93,26 @@ const readings: MetricsReadings = {
     resultsUnwritten: 5,
     resultsDropped: 6,
   }),
+  gateway: () => ({
+    connections: 3,
+    refused: [0, 0, 0, 7, 0],
+    linesLost: 0,
+    services: [
+      {
+        service: 'orders',
+        upstream: [0, 5, 0, 1, 0],
+        gateway: [0, 0, 0, 0, 2],
+        retries: 4,
+        ejections: 1,
+        requestBytes: 10,
+        answerBytes: 2_000,
+        durations: [5, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1],
+        durationSumMs: 20_500,
+        active: 6,
+        openBreakers: 1,
+      },
+    ],
+  }),
   streams: () => 2,
   integrityFailures: () => 1,
 }
@@ -201,4 +221,24 @@ test('the scrape token reads it as text', async () => {
   } finally {
     await server.close()
   }
+})
+
+test('the gateway appears by service: answers by who made them, durations, breakers', async () => {
+  const found = samples(await createMetrics().text(readings))
+  const requests = 'haus_gateway_requests_total{service="orders",'
+  assert.equal(found.get(`${requests}source="upstream",status="2xx"}`), 5)
+  assert.equal(found.get(`${requests}source="gateway",status="5xx"}`), 2)
+  assert.equal(found.get('haus_gateway_refused_total{status="4xx"}'), 7)
+  assert.equal(found.get('haus_gateway_retries_total{service="orders"}'), 4)
+  assert.equal(found.get('haus_gateway_open_breakers{service="orders"}'), 1)
+  const duration = 'haus_gateway_request_duration_seconds'
+  assert.equal(found.get(`${duration}_bucket{service="orders",le="0.005"}`), 7)
+  assert.equal(found.get(`${duration}_bucket{service="orders",le="+Inf"}`), 8)
+  assert.equal(found.get(`${duration}_count{service="orders"}`), 8)
+  assert.equal(found.get(`${duration}_sum{service="orders"}`), 20.5)
+})
+
+test('before the gateway has told anything there is nothing of it', async () => {
+  const text = await createMetrics().text({ ...readings, gateway: () => null })
+  assert.doesNotMatch(text, /haus_gateway_/)
 })

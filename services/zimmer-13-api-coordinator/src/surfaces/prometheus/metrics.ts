@@ -3,11 +3,13 @@
  */
 import { catalogue, instanceStates, type InstanceState } from '@haus/contract'
 import { Counter, Gauge, Registry } from 'prom-client'
+import type { GatewayCounts } from '../../features/gateway/index.ts'
 import type { MonitorReport } from '../../features/health/index.ts'
 import type { HouseSnapshot, InstanceRecord } from '../../features/registry/index.ts'
 import type { RequestDone } from '../../platform/http/index.ts'
 import type { LedgerStatus } from '../../platform/ledger/ledger.ts'
 import { checkMetrics, serviceMetrics } from './check-metrics.ts'
+import { gatewayMetrics } from './gateway-metrics.ts'
 import { createRequestDurations } from './request-durations.ts'
 
 /** Read when Prometheus asks, so that nothing is kept twice. */
@@ -23,6 +25,8 @@ export interface MetricsReadings {
   /** What every surface shows of it: what is believed, and the operator's word. */
   instanceState(instance: InstanceRecord): InstanceState
   monitor(): MonitorReport
+  /** Null until its thread has told for the first time. */
+  gateway(): GatewayCounts | null
   streams(): number
   /** Rows since the start whose message authentication code was wrong. */
   integrityFailures(): number
@@ -91,6 +95,7 @@ export function createMetrics(): Metrics {
         await registry.metrics(),
         serviceMetrics(house, (instance) => readings.instanceState(instance)),
         checkMetrics(readings.monitor()),
+        gatewayMetrics(readings.gateway()),
         durations.text(),
       ].join('')
     },

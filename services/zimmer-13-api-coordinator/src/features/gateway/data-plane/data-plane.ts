@@ -55,6 +55,7 @@ export function createDataPlane(options: {
   const raised = new Int32Array(settings.changes)
   const relaySecret = Buffer.from(settings.relaySecret)
   const servers: Server[] = []
+  let connections = 0
   let seen = 0
   let traces = ''
   let tracesLeft = 0
@@ -145,7 +146,7 @@ export function createDataPlane(options: {
     const one = name === null ? null : (house.service(name) ?? null)
     const services = name === null ? [...house.services()] : one === null ? [] : [one]
     return {
-      connections: connections(),
+      connections,
       inFlight: plane.exchanges.size,
       routes: house.routes.count,
       index: house.index,
@@ -153,18 +154,9 @@ export function createDataPlane(options: {
     }
   }
 
-  function connections(): number {
-    // Counted by Node; the answer of a listening server is there at once.
-    let open = 0
-    servers[0]?.getConnections((_error, count) => {
-      open = count
-    })
-    return open
-  }
-
   function countsOf(): GatewayCounts {
     return {
-      connections: connections(),
+      connections,
       refused: plane.refused,
       linesLost: log.lost,
       services: [...house.services()].flatMap((service) => {
@@ -214,6 +206,14 @@ export function createDataPlane(options: {
       port.on('message', take)
       const door = createListener(plane, settings.tls, false)
       const { host, port: wanted } = settings.address
+      door.on('connection', (socket) => {
+        connections += 1
+        socket.on('close', () => {
+          connections -= 1
+        })
+      })
+      // What has been sent before the door opens is known when it does.
+      readMail()
       const bound = await listen(door, host, wanted)
       servers.push(door)
       const relay = createListener(plane, null, true)
