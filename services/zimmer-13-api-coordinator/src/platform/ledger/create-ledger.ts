@@ -287,5 +287,9 @@ function message(error: unknown): string {
   const cause = error instanceof OutcomeUnknown ? error.cause : error
   const code =
     typeof cause === 'object' && cause !== null && 'code' in cause ? String(cause.code) : undefined
+  if (code === diskFullState) return 'the database cannot grow, since its disk is full'
   return code === undefined ? 'the database is away' : `the database is away (${code})`
 }
+
+/** PostgreSQL's own name for it; the one state that somebody has to mend by hand. */
+const diskFullState = '53100'
