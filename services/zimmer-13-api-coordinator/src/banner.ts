@@ -1,7 +1,9 @@
 /** What a person at a terminal sees when the house has opened. */
+import path from 'node:path'
 import type { Opened } from './haus.ts'
 
-export function bannerOf(opened: Opened): string {
+/** `folder` is where the person is. */
+export function bannerOf(opened: Opened, folder: string): string {
   const { version, api, gateway, dataDir, isNew, database, operatorTokenFile } = opened
   const rows: [string, string][] = [
     ['API', api],
@@ -16,11 +18,17 @@ export function bannerOf(opened: Opened): string {
 
 ${rows.map(([name, value]) => `  ${name.padEnd(width)}  ${value}`).join('\n')}
 
-  Next:  curl -H "Authorization: Bearer $(cat ${quoted(operatorTokenFile)})" ${api}/api/services
+  Next:  ${nextCommand(dataDir, folder)}
 
 `
 }
 
-function quoted(path: string): string {
-  return /^[\w./-]+$/.test(path) ? path : `'${path.replaceAll("'", `'\\''`)}'`
+/** In a second terminal, in the same folder. */
+function nextCommand(dataDir: string, folder: string): string {
+  const named = dataDir === path.join(folder, '.haus') ? '' : `HAUS_DATA_DIR=${quoted(dataDir)} `
+  return `${named}npx haus status`
+}
+
+function quoted(text: string): string {
+  return /^[\w./-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`
 }

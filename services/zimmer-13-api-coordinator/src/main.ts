@@ -88,7 +88,7 @@ async function run(config: Config, log: Log, renewOperatorToken: boolean): Promi
   closeOnSignals(house, log)
   try {
     const opened = await house.start()
-    if (onTerminal) process.stdout.write(bannerOf(opened))
+    if (onTerminal) process.stdout.write(bannerOf(opened, process.cwd()))
     else log.info({ ...opened }, 'the house is open')
   } catch (error) {
     await house.stop(stopDeadlineMs).catch(() => {})

@@ -164,7 +164,7 @@ function gatewayCell({ system, gateway }: Status): Cell | null {
   if (gateway === null) return system && { text: 'does not answer', tone: 'bad' }
   const { url, domain, inFlight, routes } = gateway
   return {
-    text: `${url} and *.${domain}, ${inFlight} requests under way, ${routes} routes published`,
+    text: `${url} and *.${domain}; requests under way: ${inFlight}, published routes: ${routes}`,
   }
 }
 

@@ -53,6 +53,8 @@ const passedOn = ['SIGHUP', 'SIGUSR1', 'SIGUSR2'] as const
 /** A program that listens is seen within this time. */
 const lookAgainMs = 100
 /** The house may be away: its lease tells it then. */
+const goodbyeMs = 3_000
+/** Beside the program's own time. */
 const goodbyeMarginMs = 5_000
 
 /** @returns how the program ended. @throws RunFailure */
@@ -98,7 +100,10 @@ export async function supervise(options: Supervised): Promise<Ended> {
 
   async function join(): Promise<House<unknown>> {
     const joined = await options.join({
-      drain: async () => void (await stopChild(stopSignal ?? 'SIGTERM')),
+      drain: async () => {
+        await stopChild(stopSignal ?? 'SIGTERM')
+        await deregister()
+      },
       drainTimeoutMs: stopTimeoutMs + goodbyeMarginMs,
     })
     joined.on('credentials', changed)
@@ -252,7 +257,7 @@ export async function supervise(options: Supervised): Promise<Ended> {
       await house.leave()
       return await finalEnd()
     }
-    await deregister(house)
+    await deregister()
     return outcome
   } finally {
     stopSignal ??= 'SIGTERM'
@@ -261,17 +266,32 @@ export async function supervise(options: Supervised): Promise<Ended> {
     for (const stop of unlisten) stop()
   }
 
-  /** At once, without the courtesies of a drain: there is nothing left to drain. */
-  async function deregister({ client, instance }: House<unknown>): Promise<void> {
-    if (instance === undefined) return
+  /**
+   * The goodbye. It may be said twice, and is said again while the house is too busy to take it: an
+   * instance that stays in the book is sent requests that nobody answers.
+   */
+  async function deregister(): Promise<void> {
+    const { client, instance } = house ?? {}
+    if (client === undefined || instance === undefined) return
     const { id, incarnation } = instance
-    await client
-      .call('deregisterInstance', {
-        params: { name, id },
-        query: { incarnation },
-        timeoutMs: 2_000,
-      })
-      .catch(() => note('The house was not told of the end; it will notice.'))
+    const deadline = AbortSignal.timeout(goodbyeMs)
+    for (;;) {
+      try {
+        await client.call('deregisterInstance', {
+          params: { name, id },
+          query: { incarnation },
+          signal: deadline,
+        })
+        return
+      } catch (error) {
+        const busy = error instanceof Error && 'status' in error && error.status === 503
+        if (!busy || deadline.aborted) {
+          note('The house was not told of the end; it will notice.')
+          return
+        }
+        await pause(lookAgainMs, deadline)
+      }
+    }
   }
 }
 
