@@ -123,7 +123,11 @@ const variable = new Set(['id', 'index', 'ageMs', 'latencyMs'])
 
 function patternOf(shown: string): RegExp {
   const parts = shown.split(standIn).map((part, at) => {
-    if (at % 2 === 0) return part.replaceAll(/[.*+?^${}()|[\]\\]/g, '\\$&')
+    if (at % 2 === 0) {
+      const literal = part.replaceAll(/[.*+?^${}()|[\]\\]/g, '\\$&')
+      // The columns of a table are as wide as what is in them.
+      return literal.replaceAll(/ {2,}/g, ' {2,}')
+    }
     if (part === '…') return '[^]*?'
     return part.includes('T') ? time : uuid
   })

@@ -20,7 +20,7 @@ test('the tour of the README does what it shows, line by line', async () => {
   const page = readFileSync(path.join(repositoryRoot, 'README.md'), 'utf8')
   const steps = stepsOf(page, '## A tour in five minutes')
   assert.ok(steps.length > 10)
-  assert.match(steps[0]?.script ?? '', /^HAUS=http:\/\/127\.0\.0\.1:8000$/m)
+  assert.match(steps[0]?.script ?? '', /^HAUS=http:\/\/127\.0\.0\.1:8000 GATEWAY=/m)
   for (let tour = 1; !(await takeTour(steps, tour === tours)); tour++);
 })
 
@@ -31,7 +31,13 @@ async function takeTour(steps: readonly Step[], last: boolean): Promise<boolean>
     const dataDir = path.join(folder, '.haus')
     mkdirSync(dataDir, { mode: 0o700 })
     await using house = await startHouse({ dataDir })
-    const replacements = { 'http://127.0.0.1:8000': house.url, '3000': String(await freePort()) }
+    const replacements = {
+      'http://127.0.0.1:8000': house.url,
+      'http://127.0.0.1:8088': house.endpoints['gateway'] ?? '',
+      '3000': String(await freePort()),
+      // The reader is in the clone, the test in a folder of its own.
+      'npx haus': path.join(repositoryRoot, 'node_modules/.bin/haus'),
+    }
     const { PATH, HOME } = process.env
     const env = { PATH, HOME, TZ: 'UTC' }
     const session = { cwd: folder, env, replacements, timeoutMs: tourTimeoutMs }
