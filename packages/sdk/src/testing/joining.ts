@@ -94,9 +94,13 @@ export async function openSetting(): Promise<Setting> {
       const done = Promise.all(joined.map((each) => each.leave()))
       let over = false
       void done.finally(() => (over = true))
-      await passing('everybody to leave', () => over)
-      await house[Symbol.asyncDispose]()
-      rmSync(folder, { recursive: true, force: true })
+      try {
+        await passing('everybody to leave', () => over)
+      } finally {
+        // Also after a test that failed with work under way: what stays open keeps the run from ending.
+        await house[Symbol.asyncDispose]()
+        rmSync(folder, { recursive: true, force: true })
+      }
     },
   }
 }
