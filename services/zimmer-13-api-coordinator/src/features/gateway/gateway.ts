@@ -12,7 +12,7 @@ import type { ListenAddress, Listening } from '../../platform/http/index.ts'
 import { writeLines, type Log } from '../../platform/log/log.ts'
 import type { KeyChange } from '../identity/index.ts'
 import type { Evidence } from '../health/index.ts'
-import type { Traffic, TrafficService } from '../registry/index.ts'
+import type { Traffic, TrafficUpdate } from '../registry/index.ts'
 import type {
   FromWorker,
   GatewayCounts,
@@ -72,7 +72,8 @@ export function createGateway(options: GatewayOptions): Gateway {
   const raised = new Int32Array(changes)
   const secret = random.bytes(32).toString('base64url')
   const questions = new Map<number, (status: GatewayStatus) => void>()
-  const dirty = new Set<string>()
+  /** Ids of instances by service, not told yet. */
+  const dirty = new Map<string, Set<string>>()
   let worker: Worker | null = null
   let opened: { readonly listening: Listening; readonly relayPort: number } | null = null
   let drained: (() => void) | null = null
@@ -87,7 +88,7 @@ export function createGateway(options: GatewayOptions): Gateway {
     Atomics.add(raised, 0, 1)
   }
 
-  traffic.onChange((names, loaded) => {
+  traffic.onChange((changed, loaded) => {
     if (worker === null) return
     if (loaded) {
       dirty.clear()
@@ -96,25 +97,29 @@ export function createGateway(options: GatewayOptions): Gateway {
     }
     // One message for a whole batch of events, still before the writer is answered.
     if (dirty.size === 0) queueMicrotask(tellDirty)
-    for (const name of names) dirty.add(name)
+    for (const [name, ids] of changed) {
+      const known = dirty.get(name)
+      if (known === undefined) dirty.set(name, new Set(ids))
+      else for (const id of ids) known.add(id)
+    }
   })
   keys.onKeys((keyChanges, loaded) => change({ kind: 'keys', loaded, changes: keyChanges }))
   routes.onChange(() => change({ kind: 'routes', routes: routes.all() }))
 
   function tellAll(): void {
     const services = [...traffic.services()]
-    change({ kind: 'services', index: traffic.index, loaded: true, services })
+    change({ kind: 'services', index: traffic.index, services })
   }
 
   function tellDirty(): void {
-    const services: TrafficService[] = []
-    for (const name of dirty) {
-      const service = traffic.service(name)
-      if (service) services.push(service)
+    const updates: TrafficUpdate[] = []
+    for (const [name, ids] of dirty) {
+      const update = traffic.update(name, ids)
+      if (update) updates.push(update)
     }
     dirty.clear()
-    if (services.length === 0) return
-    change({ kind: 'services', index: traffic.index, loaded: false, services })
+    if (updates.length === 0) return
+    change({ kind: 'updates', index: traffic.index, updates })
   }
 
   function hear(message: FromWorker): void {

@@ -11,9 +11,9 @@ import type { BreakerState, InstanceState } from '@haus/contract'
 import type { PublicJwk } from '../../platform/crypto/access-token-verifier.ts'
 import type { ListenAddress } from '../../platform/http/index.ts'
 import type { KeyChange } from '../identity/index.ts'
-import type { TrafficService } from '../registry/index.ts'
+import type { TrafficService, TrafficUpdate } from '../registry/index.ts'
 
-export type { TrafficInstance, TrafficService } from '../registry/index.ts'
+export type { TrafficInstance, TrafficService, TrafficUpdate } from '../registry/index.ts'
 export type { KeyChange } from '../identity/index.ts'
 
 export interface Listener {
@@ -57,11 +57,15 @@ export interface WorkerSettings {
 
 export type ToWorker =
   | {
+      /** These are all there are. */
       readonly kind: 'services'
       readonly index: number
-      /** These are all there are. */
-      readonly loaded: boolean
       readonly services: readonly TrafficService[]
+    }
+  | {
+      readonly kind: 'updates'
+      readonly index: number
+      readonly updates: readonly TrafficUpdate[]
     }
   | { readonly kind: 'routes'; readonly routes: readonly RoutedPrefix[] }
   | { readonly kind: 'keys'; readonly loaded: boolean; readonly changes: readonly KeyChange[] }

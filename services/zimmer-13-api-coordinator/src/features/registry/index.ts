@@ -3,6 +3,6 @@ export type { Granted, GrantedCredentials, RegistrationCredentials } from './cre
 export type { InstanceRecord, ServiceRecord } from './records.ts'
 export { createRegistry, type Registry, type RegistryOptions } from './registry.ts'
 export { registryRoutes } from './routes.ts'
-export type { Traffic, TrafficInstance, TrafficService } from './traffic.ts'
+export type { Traffic, TrafficInstance, TrafficService, TrafficUpdate } from './traffic.ts'
 export { createRegistryView } from './view.ts'
 export type { HouseSnapshot, RegistryView, ServiceSnapshot, ViewChange } from './view.ts'

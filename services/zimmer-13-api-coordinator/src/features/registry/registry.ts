@@ -139,7 +139,7 @@ export function createRegistry(options: RegistryOptions): Registry {
       const service = view.instance(id)?.service
       if (service !== undefined) {
         discovery.forget(service)
-        traffic.changed(service)
+        traffic.changed(service, id)
       }
       journal.note(id)
     },

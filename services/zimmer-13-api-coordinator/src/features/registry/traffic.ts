@@ -1,7 +1,8 @@
 /**
  * The registry as whoever carries traffic needs it: for each service who may call it and which
  * instances serve, by what is believed now and not only by what is written. Listeners hear of a
- * service whenever the view or a belief about one of its instances changes, at once.
+ * service whenever the view or a belief about one of its instances changes, at once, and of which
+ * instances: a service of thousands that gains one is not told whole each time.
  */
 import type { InstanceState } from '@haus/contract'
 import { tierOf } from './balancer.ts'
@@ -30,18 +31,28 @@ export interface TrafficService {
   readonly instances: readonly TrafficInstance[]
 }
 
+/** A service after a change, and those of its instances that the change was about. */
+export interface TrafficUpdate extends TrafficService {
+  /** Ids of those that are no more. */
+  readonly gone: readonly string[]
+}
+
+/** Ids of the instances that have changed, by the name of their service. */
+export type TrafficChanges = ReadonlyMap<string, readonly string[]>
+
 export interface Traffic {
   /** The index the view stands at. */
   readonly index: number
   services(): Iterable<TrafficService>
-  service(name: string): TrafficService | undefined
-  /** Names of services that have changed, `loaded`: all of them, and no others exist. Must not throw. */
-  onChange(listener: (names: readonly string[], loaded: boolean) => void): void
+  /** That service as it is now, with these of its instances. */
+  update(name: string, ids: Iterable<string>): TrafficUpdate | undefined
+  /** `loaded`: every service may have changed, and no others exist. Must not throw. */
+  onChange(listener: (changes: TrafficChanges, loaded: boolean) => void): void
 }
 
 export interface TrafficFeed extends Traffic {
-  /** A belief about an instance of that service has changed. */
-  changed(service: string): void
+  /** The belief about an instance of that service has changed. */
+  changed(service: string, id: string): void
 }
 
 export function createTraffic(sources: {
@@ -49,11 +60,16 @@ export function createTraffic(sources: {
   readonly believed: (id: string) => InstanceState | undefined
 }): TrafficFeed {
   const { view, believed } = sources
-  const listeners: ((names: readonly string[], loaded: boolean) => void)[] = []
+  const listeners: ((changes: TrafficChanges, loaded: boolean) => void)[] = []
 
-  view.onChange(({ services, loaded }) => {
-    const names = services.map(({ record }) => record.name)
-    for (const listener of listeners) listener(names, loaded)
+  view.onChange(({ services, instances, loaded }) => {
+    const changes = new Map<string, string[]>()
+    for (const { record } of services) changes.set(record.name, [])
+    for (const { before, after } of instances) {
+      const changed = after ?? before
+      if (changed) changes.get(changed.service)?.push(changed.id)
+    }
+    for (const listener of listeners) listener(changes, loaded)
   })
 
   function show(record: InstanceRecord): TrafficInstance {
@@ -72,7 +88,10 @@ export function createTraffic(sources: {
     }
   }
 
-  function serviceOf({ record, instances }: ServiceSnapshot): TrafficService {
+  function serviceOf(
+    { record }: ServiceSnapshot,
+    instances: readonly InstanceRecord[],
+  ): TrafficService {
     const { name, aliases, callers } = record
     return { name, aliases, callers, instances: instances.map(show) }
   }
@@ -82,15 +101,25 @@ export function createTraffic(sources: {
       return view.index
     },
     *services() {
-      for (const snapshot of view.snapshot().services.values()) yield serviceOf(snapshot)
+      for (const snapshot of view.snapshot().services.values()) {
+        yield serviceOf(snapshot, snapshot.instances)
+      }
     },
-    service(name) {
+    update(name, ids) {
       const snapshot = view.service(name)
-      return snapshot && serviceOf(snapshot)
+      if (!snapshot) return undefined
+      const there: InstanceRecord[] = []
+      const gone: string[] = []
+      for (const id of ids) {
+        const record = view.instance(id)
+        if (record) there.push(record)
+        else gone.push(id)
+      }
+      return { ...serviceOf(snapshot, there), gone }
     },
     onChange: (listener) => void listeners.push(listener),
-    changed(service) {
-      for (const listener of listeners) listener([service], false)
+    changed(service, id) {
+      for (const listener of listeners) listener(new Map([[service, [id]]]), false)
     },
   }
 }

@@ -26,7 +26,7 @@ function serviceOf(...instances: Partial<TrafficInstance>[]): Service {
     weight: 100,
     ...instance,
   }))
-  service.update({ name: 'orders', aliases: [], callers: null, instances: known }, anyAddress, 0)
+  service.takeAll({ name: 'orders', aliases: [], callers: null, instances: known }, anyAddress, 0)
   return service
 }
 

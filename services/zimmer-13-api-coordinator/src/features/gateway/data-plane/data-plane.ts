@@ -118,7 +118,10 @@ export function createDataPlane(options: {
   function take(message: ToWorker): void {
     switch (message.kind) {
       case 'services':
-        house.takeServices(message.services, message.loaded, message.index)
+        house.takeServices(message.services, message.index)
+        break
+      case 'updates':
+        house.takeUpdates(message.updates, message.index)
         break
       case 'routes':
         house.takeRoutes(message.routes)

@@ -1,6 +1,6 @@
 /** Everything the data plane decides by, as the last messages from the main thread told it. */
 import { createAddressPolicy } from '../../../platform/network/address-policy.ts'
-import type { Listener, RoutedPrefix, TrafficService } from '../messages.ts'
+import type { Listener, RoutedPrefix, TrafficService, TrafficUpdate } from '../messages.ts'
 import type { ConnectRules } from './connection-stack.ts'
 import { compileRoutes, type PublishedRoutes } from './routes.ts'
 import { Service } from './service.ts'
@@ -39,26 +39,41 @@ export class House {
     this.routes = compileRoutes(routes)
   }
 
-  takeServices(services: readonly TrafficService[], loaded: boolean, index: number): void {
+  /** All there are. */
+  takeServices(services: readonly TrafficService[], index: number): void {
     const nowMs = this.#nowMs()
     this.index = index
-    const gone = loaded ? new Set(this.#services.keys()) : null
-    let renamed = loaded
+    const gone = new Set(this.#services.keys())
     for (const known of services) {
-      gone?.delete(known.name)
-      let service = this.#services.get(known.name)
-      if (service === undefined) {
-        service = new Service(known.name)
-        this.#services.set(known.name, service)
-        renamed = true
-      } else if (!isSameList(service.aliases, known.aliases)) renamed = true
-      service.update(known, this.#rules, nowMs)
+      gone.delete(known.name)
+      this.#service(known.name).takeAll(known, this.#rules, nowMs)
     }
-    for (const name of gone ?? []) {
+    for (const name of gone) {
       this.#services.get(name)?.retire()
       this.#services.delete(name)
     }
+    this.#nameAgain()
+  }
+
+  takeUpdates(updates: readonly TrafficUpdate[], index: number): void {
+    const nowMs = this.#nowMs()
+    this.index = index
+    let renamed = false
+    for (const update of updates) {
+      const known = this.#services.get(update.name)
+      if (known === undefined || !isSameList(known.aliases, update.aliases)) renamed = true
+      this.#service(update.name).take(update, this.#rules, nowMs)
+    }
     if (renamed) this.#nameAgain()
+  }
+
+  #service(name: string): Service {
+    let service = this.#services.get(name)
+    if (service === undefined) {
+      service = new Service(name)
+      this.#services.set(name, service)
+    }
+    return service
   }
 
   #nameAgain(): void {

@@ -32,7 +32,7 @@ function serviceOf(...instances: TrafficInstance[]): Service {
 }
 
 function tell(service: Service, nowMs: number, ...instances: TrafficInstance[]): void {
-  service.update({ name: 'orders', aliases: [], callers: null, instances }, anyAddress, nowMs)
+  service.takeAll({ name: 'orders', aliases: [], callers: null, instances }, anyAddress, nowMs)
 }
 
 function eject(instance: Instance | undefined): void {
@@ -139,4 +139,20 @@ test('who comes new begins with a tenth of its share and has all of it after ten
   assert.ok(Math.abs((instance?.share(0) ?? 0) - 10) < 0.001)
   assert.ok(Math.abs((instance?.share(5_000) ?? 0) - 55) < 0.001)
   assert.equal(instance?.share(10_000), 100)
+})
+
+test('an update leaves the instances that it does not name as they are', () => {
+  const service = serviceOf(known(0), known(1), known(2))
+  const [first, second, third] = service.instances
+  assert.ok(first && second && third)
+  const instances = [known(0, { state: 'suspect', tier: 2 }), known(3)]
+  const update = { name: 'orders', aliases: [], callers: null, instances, gone: [second.id] }
+  service.take(update, anyAddress, 0)
+  assert.deepEqual(
+    service.instances.map(({ id }) => id),
+    [known(0).id, known(2).id, known(3).id],
+  )
+  assert.equal(service.instances[0], first)
+  assert.equal(first.known.state, 'suspect')
+  assert.equal(service.instances[1], third)
 })

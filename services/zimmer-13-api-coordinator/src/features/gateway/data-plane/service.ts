@@ -1,5 +1,5 @@
 /** A service as the data plane sees it: who may call it, its instances, what is under way. */
-import type { TrafficService } from '../messages.ts'
+import type { TrafficService, TrafficUpdate } from '../messages.ts'
 import { Counts } from './counts.ts'
 import type { ConnectRules } from './connection-stack.ts'
 import { Instance } from './instance.ts'
@@ -21,6 +21,7 @@ export class Service {
   aliases: readonly string[] = []
   callers: ReadonlySet<string> | null = null
   instances: readonly Instance[] = []
+  readonly #byId = new Map<string, Instance>()
   active = 0
   retrying = 0
   panic = false
@@ -67,25 +68,38 @@ export class Service {
     return ejected < Math.max(1, Math.floor(this.instances.length / 2))
   }
 
-  update(known: TrafficService, rules: ConnectRules, nowMs: number): void {
-    this.aliases = known.aliases
-    this.callers = known.callers === null ? null : new Set(known.callers)
-    const before = new Map(this.instances.map((instance) => [instance.id, instance]))
-    this.instances = known.instances.map((shown) => {
-      const instance = before.get(shown.id)
-      if (instance === undefined || !isSame(instance, shown)) {
-        return new Instance(shown, rules, nowMs)
+  /** All there is to know. */
+  takeAll(known: TrafficService, rules: ConnectRules, nowMs: number): void {
+    const there = new Set(known.instances.map(({ id }) => id))
+    const gone = this.instances.filter(({ id }) => !there.has(id)).map(({ id }) => id)
+    this.take({ ...known, gone }, rules, nowMs)
+  }
+
+  /** What has changed: instances that it does not name stay as they are. */
+  take(update: TrafficUpdate, rules: ConnectRules, nowMs: number): void {
+    this.aliases = update.aliases
+    this.callers = update.callers === null ? null : new Set(update.callers)
+    let others = false
+    for (const id of update.gone) {
+      this.#byId.get(id)?.connections.retire()
+      if (this.#byId.delete(id)) others = true
+    }
+    for (const shown of update.instances) {
+      const known = this.#byId.get(shown.id)
+      if (known !== undefined && isSame(known, shown)) known.update(shown, nowMs)
+      else {
+        known?.connections.retire()
+        this.#byId.set(shown.id, new Instance(shown, rules, nowMs))
+        others = true
       }
-      before.delete(shown.id)
-      instance.update(shown, nowMs)
-      return instance
-    })
-    for (const gone of before.values()) gone.connections.retire()
+    }
+    if (others) this.instances = [...this.#byId.values()]
   }
 
   retire(): void {
     for (const { connections } of this.instances) connections.retire()
     this.instances = []
+    this.#byId.clear()
   }
 
   /**
