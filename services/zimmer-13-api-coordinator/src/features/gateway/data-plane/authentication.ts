@@ -20,6 +20,9 @@ import type { KeyChange } from '../messages.ts'
 
 export interface GatewayCaller {
   readonly service: string
+  readonly clientId: string
+  /** On the monotonic clock. */
+  readonly deadlineMs: number
 }
 
 export interface Authentication {
@@ -28,14 +31,11 @@ export interface Authentication {
    * @throws HausError unauthenticated, token_*
    */
   callerOf(token: string | null): GatewayCaller | Promise<GatewayCaller>
+  /** False once the key behind the caller's token has been revoked. */
+  lives(caller: GatewayCaller): boolean
   /** True when the token is one of this house, for whatever it was made: it must not travel on. */
   isOurs(authorization: string): boolean
   learn(changes: readonly KeyChange[], loaded: boolean): void
-}
-
-interface Known extends GatewayCaller {
-  readonly clientId: string
-  readonly deadlineMs: number
 }
 
 /** Some 800 bytes each. */
@@ -54,10 +54,10 @@ export function createAuthentication(options: {
   const { verifier, clock, keyId } = options
   const tokenLifeMaxMs = (options.tokenTtlSeconds + leewaySeconds) * 1_000
   let live = new Map<string, string>()
-  const known = new Lru<Known>(rememberedMax)
-  const verifying = new Map<string, Promise<Known>>()
+  const known = new Lru<GatewayCaller>(rememberedMax)
+  const verifying = new Map<string, Promise<GatewayCaller>>()
 
-  function verifyOnce(token: string): Promise<Known> {
+  function verifyOnce(token: string): Promise<GatewayCaller> {
     const under = verifying.get(token)
     if (under !== undefined) return under
     if (verifying.size >= verifyingMax) {
@@ -68,7 +68,7 @@ export function createAuthentication(options: {
     return verified
   }
 
-  async function verify(token: string): Promise<Known> {
+  async function verify(token: string): Promise<GatewayCaller> {
     const { clientId, service, expiresAtMs } = await verifier.verify(token, 'haus-gateway')
     const leftMs = expiresAtMs - clock.now().getTime() + leewaySeconds * 1_000
     const deadlineMs = clock.monotonicMs() + Math.min(leftMs, tokenLifeMaxMs)
@@ -77,8 +77,12 @@ export function createAuthentication(options: {
     return check(caller)
   }
 
-  function check(caller: Known): Known {
-    if (live.get(caller.clientId) !== caller.service) throw revoked()
+  function lives({ clientId, service }: GatewayCaller): boolean {
+    return live.get(clientId) === service
+  }
+
+  function check(caller: GatewayCaller): GatewayCaller {
+    if (!lives(caller)) throw revoked()
     if (clock.monotonicMs() >= caller.deadlineMs) throw expired()
     return caller
   }
@@ -104,6 +108,8 @@ export function createAuthentication(options: {
       if (token.length > tokenSizeMax) throw invalid()
       return verifyOnce(token)
     },
+
+    lives,
 
     isOurs(authorization) {
       const token = bearerToken(authorization)

@@ -9,6 +9,7 @@ import type { IncomingMessage } from 'node:http'
 import type { Readable } from 'node:stream'
 import { HausError } from '@haus/contract/errors'
 import type { Client, Dispatcher } from 'undici'
+import { revoked } from '../../../platform/crypto/access-token-verifier.ts'
 import { problemOf } from '../../../platform/http/problem.ts'
 import { AddressRefused } from '../../../platform/network/address-policy.ts'
 import type { RoutedPrefix } from '../messages.ts'
@@ -56,7 +57,7 @@ const gatewayFailure: ReadonlySet<number> = new Set([502, 503, 504])
 /** Why an attempt was ended from this side. */
 class Ended extends Error {
   override readonly name = 'Ended'
-  readonly why: 'client' | 'head' | 'idle' | 'body'
+  readonly why: 'client' | 'head' | 'idle' | 'body' | 'token'
 
   constructor(why: Ended['why']) {
     super(why)
@@ -87,6 +88,7 @@ export class Exchange implements Dispatcher.DispatchHandler {
   #route: RoutedPrefix | null = null
   #service: Service | null = null
   #caller: string | null = null
+  #token: GatewayCaller | null = null
 
   #instance: Instance | null = null
   /** Of the last attempt, for the log. */
@@ -211,6 +213,7 @@ export class Exchange implements Dispatcher.DispatchHandler {
   #called(caller: GatewayCaller, label: string | null, path: string, query: string): void {
     if (this.#done || this.#gone) return
     this.#caller = caller.service
+    this.#token = caller
     if (label === null) {
       this.#byPath(path, query)
       return
@@ -497,7 +500,7 @@ export class Exchange implements Dispatcher.DispatchHandler {
     if (this.#headTaken) {
       // Half an answer cannot be taken back: a cut connection tells the client that it is not whole.
       if (!(error instanceof Ended)) this.#blame(instance)
-      this.#code = error instanceof Ended ? 'upstream_timeout' : 'upstream_failed'
+      this.#code = codeOfCut(error)
       this.#response.destroy()
       this.#finish()
       return
@@ -511,6 +514,11 @@ export class Exchange implements Dispatcher.DispatchHandler {
       if (error.why === 'body') {
         instance.breaker.abandoned()
         this.#refuse(new HausError('request_timeout', 'The body did not arrive in time.'))
+        return
+      }
+      if (error.why === 'token') {
+        instance.breaker.abandoned()
+        this.#refuse(revoked())
         return
       }
       this.#blame(instance)
@@ -641,6 +649,10 @@ export class Exchange implements Dispatcher.DispatchHandler {
       return
     }
     if (this.#controller === null) return
+    if (this.#token !== null && this.#hasEnded(this.#token, nowMs)) {
+      this.#controller.abort(new Ended('token'))
+      return
+    }
     if (!this.#headTaken) {
       if (this.#bodyWhole && idleMs > answerHeadTimeoutMs) {
         this.#controller.abort(new Ended('head'))
@@ -650,6 +662,12 @@ export class Exchange implements Dispatcher.DispatchHandler {
     if (idleMs > (this.#stream || this.#paused ? streamIdleTimeoutMs : idleTimeoutMs)) {
       this.#controller.abort(new Ended('idle'))
     }
+  }
+
+  /** What is under way ends with the key behind it, and a stream with its token. */
+  #hasEnded(token: GatewayCaller, nowMs: number): boolean {
+    if (!this.plane.authentication.lives(token)) return true
+    return this.#stream && nowMs >= token.deadlineMs
   }
 
   #uploadTooSlow(nowMs: number, idleMs: number): boolean {
@@ -777,6 +795,12 @@ function addressOf({ socket }: IncomingMessage): string {
 function codeOf(error: Error): string {
   const code: unknown = 'code' in error ? error.code : undefined
   return typeof code === 'string' ? code : ''
+}
+
+/** Why an answer under way was cut off. */
+function codeOfCut(error: Error): string {
+  if (!(error instanceof Ended)) return 'upstream_failed'
+  return error.why === 'token' ? 'token_revoked' : 'upstream_timeout'
 }
 
 /** The connection ended before a single byte of an answer. */
