@@ -54,7 +54,7 @@ interface CheckHistoryOptions {
   readonly available: () => boolean
 }
 
-/** 24 MB of numbers; a house of 10,000 instances keeps 100 of each, one of 100,000 keeps 10. */
+/** A house of 10,000 instances keeps 100 of each in 29 MB; one of 100,000 keeps 10. */
 const resultsMax = 1_000_000
 const writeIntervalMs = 1_000
 /** Of one instance: at 30 s that is two results per write of 1.7 KB. */

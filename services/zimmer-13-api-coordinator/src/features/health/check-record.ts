@@ -23,13 +23,6 @@ export interface NewCheck {
   readonly intervalMs: number
 }
 
-interface Hour {
-  /** Since 1970. */
-  readonly hour: number
-  observedSeconds: number
-  upSeconds: number
-}
-
 const hourMs = 3_600_000
 /** The hour that runs, and 24 before it. */
 const hoursKept = 25
@@ -37,15 +30,20 @@ const hoursKept = 25
 const textsMax = 32
 const textOfTheRest = 'for another reason'
 const formatVersion = 1
+/** A result is one small integer: its latency in tenths of a millisecond, and 128 codes. */
+const codesMax = 128
+/** 100 s, beyond any timeout. */
+const latencyMaxTenths = 1_000_000
+/** Of an hour: its number since 1970, seconds observed, seconds up. */
+const hourFields = 3
 
 export class CheckRecord {
-  /** Side by side and not as objects: a million checks are 24 MB and not 100. Oldest first. */
+  /** Numbers side by side and not objects, which took twice the memory. Oldest first. */
   #times: number[] = []
-  #latencies: number[] = []
-  /** Twice the place of the text, plus one if it passed; text 0 is none. */
-  #codes: number[] = []
+  /** Latency and code; the code is twice the place of the text, plus one if it passed. Text 0 is none. */
+  #findings: number[] = []
   #texts: string[] = ['']
-  #hours: Hour[] = []
+  #hours: number[] = []
   #lastFailure: { readonly reason: string; readonly atMs: number } | null = null
   #previous: { readonly monotonicMs: number; readonly ok: boolean } | null = null
   /** Results that are nowhere but here. */
@@ -59,8 +57,9 @@ export class CheckRecord {
   add(check: NewCheck, keep: number): number {
     const { wallMs, monotonicMs, ok, latencyMs, reason, intervalMs } = check
     this.#times.push(wallMs)
-    this.#latencies.push(Math.round(latencyMs * 10) / 10)
-    this.#codes.push(2 * this.#placeOf(reason) + (ok ? 1 : 0))
+    const tenths = Math.min(latencyMaxTenths, Math.round(latencyMs * 10))
+    const code = 2 * this.#placeOf(reason) + (ok ? 1 : 0)
+    this.#findings.push(tenths * codesMax + code)
     if (!ok) this.#lastFailure = { reason: reason ?? textOfTheRest, atMs: wallMs }
     if (this.#previous) {
       const spanMs = Math.min(monotonicMs - this.#previous.monotonicMs, 2 * intervalMs)
@@ -70,7 +69,8 @@ export class CheckRecord {
     this.unwritten += 1
     const surplus = this.size - keep
     if (surplus > 0) {
-      for (const kept of [this.#times, this.#latencies, this.#codes]) kept.splice(0, surplus)
+      this.#times = this.#times.slice(surplus)
+      this.#findings = this.#findings.slice(surplus)
     }
     const dropped = Math.max(0, this.unwritten - this.size)
     this.unwritten -= dropped
@@ -96,10 +96,11 @@ export class CheckRecord {
     const now = Math.floor(wallMs / hourMs)
     let observed = 0
     let up = 0
-    for (const { hour, observedSeconds, upSeconds } of this.#hours) {
+    for (let place = 0; place < this.#hours.length; place += hourFields) {
+      const hour = this.#hours[place] ?? 0
       if (hour > now || hour <= now - hoursKept) continue
-      observed += observedSeconds
-      up += upSeconds
+      observed += this.#hours[place + 1] ?? 0
+      up += this.#hours[place + 2] ?? 0
     }
     const uptime = observed === 0 ? null : Math.round((up / observed) * 1e5) / 1e5
     return { observedSeconds: Math.round(observed), uptime }
@@ -107,22 +108,19 @@ export class CheckRecord {
 
   /** 1.8 KB for a hundred checks, which fits a row without compression: times are told as differences. */
   encode(): string {
-    const firstHour = this.#hours[0]?.hour ?? 0
+    const firstHour = this.#hours[0] ?? 0
     const times = this.#times.map((time, place) =>
       place === 0 ? time : time - (this.#times[place - 1] ?? 0),
     )
     return JSON.stringify({
       v: formatVersion,
       t: times,
-      l: this.#latencies,
-      c: this.#codes,
+      r: this.#findings,
       x: this.#texts.slice(1),
       b: firstHour,
-      h: this.#hours.map(({ hour, observedSeconds, upSeconds }) => [
-        hour - firstHour,
-        Math.round(observedSeconds),
-        Math.round(upSeconds),
-      ]),
+      h: this.#hours.map((value, place) =>
+        place % hourFields === 0 ? value - firstHour : Math.round(value),
+      ),
       f: this.#lastFailure && [this.#lastFailure.atMs, this.#lastFailure.reason],
     })
   }
@@ -131,22 +129,18 @@ export class CheckRecord {
   static decode(text: string): CheckRecord | null {
     const value: unknown = parsed(text)
     if (!isObject(value) || value['v'] !== formatVersion) return null
-    const { t: times, l: latencies, c: codes, x: texts, b: firstHour, h: hours, f: failure } = value
-    if (!isNumbers(times) || !isNumbers(latencies) || !isNumbers(codes)) return null
-    if (times.length !== latencies.length || times.length !== codes.length) return null
-    if (!Array.isArray(texts) || !Array.isArray(hours) || typeof firstHour !== 'number') return null
+    const { t: times, r: findings, x: texts, b: firstHour, h: hours, f: failure } = value
+    if (!isNumbers(times) || !isNumbers(findings) || times.length !== findings.length) return null
+    if (!Array.isArray(texts) || !isNumbers(hours) || typeof firstHour !== 'number') return null
     const record = new CheckRecord()
     let timeMs = 0
     record.#times = times.map((step) => (timeMs += step))
     if (!record.#times.every(isTime)) return null
-    record.#latencies = latencies
-    record.#codes = codes
+    record.#findings = findings
     record.#texts = ['', ...texts.map(String)]
-    for (const row of hours.slice(-hoursKept)) {
-      if (!isNumbers(row)) return null
-      const [later = 0, observedSeconds = 0, upSeconds = 0] = row
-      record.#hours.push({ hour: firstHour + later, observedSeconds, upSeconds })
-    }
+    record.#hours = hours
+      .slice(-hoursKept * hourFields)
+      .map((number, place) => (place % hourFields === 0 ? firstHour + number : number))
     if (Array.isArray(failure) && typeof failure[1] === 'string' && isTime(failure[0])) {
       record.#lastFailure = { atMs: failure[0], reason: failure[1] }
     }
@@ -154,24 +148,30 @@ export class CheckRecord {
   }
 
   #result(place: number): CheckResult {
-    const code = this.#codes[place] ?? 0
+    const finding = this.#findings[place] ?? 0
+    const code = finding % codesMax
     return {
       at: new Date(this.#times[place] ?? 0).toISOString(),
       ok: code % 2 === 1,
-      latencyMs: this.#latencies[place] ?? 0,
+      latencyMs: Math.floor(finding / codesMax) / 10,
       reason: code < 2 ? null : (this.#texts[code >> 1] ?? textOfTheRest),
     }
   }
 
   #count(hour: number, seconds: number, up: boolean): void {
-    let found = this.#hours.findLast((known) => known.hour === hour)
-    if (!found) {
-      found = { hour, observedSeconds: 0, upSeconds: 0 }
-      this.#hours.push(found)
-      if (this.#hours.length > hoursKept) this.#hours.shift()
+    const hours = this.#hours
+    // A clock that was set back finds its hour again; usually it is the last one.
+    let place = hours.length - hourFields
+    while (place >= 0 && hours[place] !== hour) place -= hourFields
+    if (place < 0) {
+      place = hours.push(hour, 0, 0) - hourFields
+      if (hours.length > hoursKept * hourFields) {
+        hours.splice(0, hourFields)
+        place -= hourFields
+      }
     }
-    found.observedSeconds += seconds
-    if (up) found.upSeconds += seconds
+    hours[place + 1] = (hours[place + 1] ?? 0) + seconds
+    if (up) hours[place + 2] = (hours[place + 2] ?? 0) + seconds
   }
 
   #placeOf(text: string | null): number {
@@ -189,14 +189,14 @@ export class CheckRecord {
   #forgetUnusedTexts(): void {
     const texts = ['']
     const moved = new Map<number, number>([[0, 0]])
-    this.#codes = this.#codes.map((code) => {
-      const before = code >> 1
+    this.#findings = this.#findings.map((finding) => {
+      const before = (finding % codesMax) >> 1
       let after = moved.get(before)
       if (after === undefined) {
         after = texts.push(this.#texts[before] ?? textOfTheRest) - 1
         moved.set(before, after)
       }
-      return 2 * after + (code % 2)
+      return finding - 2 * before + 2 * after
     })
     this.#texts = texts
   }
