@@ -136,11 +136,17 @@ export async function createIdentity(
   return { ...key, token: await requestToken(operator.url, key) }
 }
 
-export async function requestToken(url: string, key: ServiceKey): Promise<string> {
+/** `audience` absent: for the API. */
+export async function requestToken(
+  url: string,
+  key: ServiceKey,
+  audience?: 'haus-gateway',
+): Promise<string> {
   const answer = await createClient(url, undefined).expectSoon(200, 'POST', '/api/auth/token', {
     grant_type: 'client_credentials',
     client_id: key.clientId,
     client_secret: key.clientSecret,
+    audience,
   })
   return answer.body.access_token
 }
