@@ -1,5 +1,6 @@
 /**
- * `npm run load`: many clients for a while on everything a service does, and not one failure.
+ * `npm run load`: many clients for a while on everything a service does, or through the gateway,
+ * and not one failure.
  *
  * It starts a house of its own, and ends with 1 when anything failed, when a read of credentials
  * has no audit record, or when the house does not stop cleanly afterwards.
@@ -17,11 +18,14 @@ import { operations, runLoadClients, type LoadClient, type LoadReport } from './
 import { startProbeListener } from './probe-listener.ts'
 import { memoryOf, processTree } from './process-usage.ts'
 import { createProgress } from './progress.ts'
+import { runGatewayLoad } from './gateway-load.ts'
 
 const usage = `Usage: npm run load -- [scenario] [options]
 
 Scenarios:
   mix               discovery, registration, heartbeats, credential reads and tokens (the default)
+  gateway           requests through the gateway over several instances
+  gateway-churn     the same, idempotent ones, while an instance is killed and replaced every 5 s
 
 Options:
   --seconds N       how long (60)
@@ -32,7 +36,11 @@ Options:
 Ends with 1 unless there are 0 failures.
 `
 
+const scenarios = { mix, gateway: throughGateway, 'gateway-churn': throughGateway } as const
+type ScenarioName = keyof typeof scenarios
+
 interface Chosen {
+  readonly scenario: ScenarioName
   readonly seconds: number
   readonly clients: number
   readonly database: DatabaseKind
@@ -41,6 +49,8 @@ interface Chosen {
 /** What a person would wait for; the house's own limits are far below. */
 const answerTimeoutMs = 10_000
 const setupConcurrency = 8
+/** Of `gateway-churn`: a kill and its replacement are over when the next comes. */
+const churnIntervalMs = 5_000
 
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(130))
 process.exitCode = await main()
@@ -57,7 +67,7 @@ async function main(): Promise<number> {
     process.stdout.write(usage)
     return 0
   }
-  return mix(chosen)
+  return scenarios[chosen.scenario](chosen)
 }
 
 /** @throws with one sentence about what is wrong with them. */
@@ -72,8 +82,9 @@ function readArguments(): Chosen | 'help' {
     },
   })
   if (values.help) return 'help'
-  const [scenario = 'mix'] = positionals
-  if (scenario !== 'mix') throw new Error(`There is no scenario "${scenario}".`)
+  const [name = 'mix'] = positionals
+  const scenario = (Object.keys(scenarios) as ScenarioName[]).find((known) => known === name)
+  if (scenario === undefined) throw new Error(`There is no scenario "${name}".`)
   const seconds = Number(values.seconds)
   if (!(seconds > 0 && seconds <= 86_400)) throw new Error('--seconds must be between 0 and 86400.')
   const clients = Number(values.clients)
@@ -82,11 +93,53 @@ function readArguments(): Chosen | 'help' {
   }
   const database = databaseKinds.find((kind) => kind === values.database)
   if (database === undefined) throw new Error('--database must be embedded or postgres.')
-  return { seconds, clients, database }
+  return { scenario, seconds, clients, database }
+}
+
+async function throughGateway(chosen: Chosen): Promise<number> {
+  const { scenario, seconds, clients, database } = chosen
+  const churn = scenario === 'gateway-churn'
+  const progress = createProgress(process.stdout, false)
+  const also = churn ? `, one instance killed and replaced every ${churnIntervalMs / 1000} s` : ''
+  say(`${clients} clients for ${seconds} s through the gateway${also}`)
+  await using sut = await HouseUnderTest.start(database)
+  const cpuBefore = sut.cpu()
+  const { result, killed } = await runGatewayLoad({
+    house: sut.house,
+    clients,
+    durationMs: seconds * 1_000,
+    ...(churn ? { killEveryMs: churnIntervalMs } : {}),
+    onProgress: progress,
+  })
+  progress.clear()
+  const cpuUs = ((sut.cpu().houseMs - cpuBefore.houseMs) * 1_000) / result.answered
+  const memory = memoryOf(processTree(sut.house.pid))
+  const latency = LatencyHistogram.from(result.latency)
+  const [p50, p99] = [0.5, 0.99].map((share) => latency.quantileMs(share).toFixed(1))
+  const perSecond = (result.completed / (result.measuredMs / 1000)).toFixed(0)
+  say(
+    `${result.answered.toLocaleString('en-US')} answers, ${perSecond}/s, p50 ${p50} ms, p99 ${p99} ms, max ${latency.maxMs.toFixed(1)} ms; ${killed} instances killed`,
+  )
+  say(`CPU per request: house ${cpuUs.toFixed(0)} µs; RSS ${memory.rssMb.toFixed(0)} MB`)
+  for (const { reason, body } of result.samples) say(`  ${reason}: ${body.slice(0, 300)}`)
+  const stopped = await sut.house.stop()
+  const faults = [
+    ...(result.failed > 0 ? [`${result.failed} failures ${JSON.stringify(result.failures)}`] : []),
+    ...(stopped.exitCode === 0 ? [] : [`the house ended with ${stopped.exitCode}`]),
+  ]
+  return verdict(faults)
+}
+
+function say(line: string): void {
+  process.stdout.write(`${line}\n`)
+}
+
+function verdict(faults: readonly string[]): number {
+  say(faults.length === 0 ? '0 failures' : `FAILED: ${faults.join(', ')}`)
+  return faults.length === 0 ? 0 : 1
 }
 
 async function mix({ seconds, clients: count, database }: Chosen): Promise<number> {
-  const say = (line: string): void => void process.stdout.write(`${line}\n`)
   const progress = createProgress(process.stdout, false)
   say(`${count} clients for ${seconds} s on ${databaseNames[database]}`)
   await using listener = await startProbeListener()
@@ -134,8 +187,7 @@ async function mix({ seconds, clients: count, database }: Chosen): Promise<numbe
     ...(audited < report.audited ? [`${report.audited - audited} reads without a record`] : []),
     ...(stopped.exitCode === 0 ? [] : [`the house ended with ${stopped.exitCode}`]),
   ]
-  say(faults.length === 0 ? '0 failures' : `FAILED: ${faults.join(', ')}`)
-  return faults.length === 0 ? 0 : 1
+  return verdict(faults)
 }
 
 async function createClients(sut: HouseUnderTest, count: number): Promise<LoadClient[]> {

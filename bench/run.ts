@@ -11,6 +11,7 @@ import { createProgress } from './progress.ts'
 import { isMet, type BenchContext, type Scenario } from './scenario.ts'
 import { credentialReads } from './scenarios/credential-reads.ts'
 import { discovery } from './scenarios/discovery.ts'
+import { gateway } from './scenarios/gateway.ts'
 import { memoryAndStart } from './scenarios/memory-and-start.ts'
 import { monitor } from './scenarios/monitor.ts'
 import { registrations } from './scenarios/registrations.ts'
@@ -21,6 +22,7 @@ const scenarios: readonly Scenario[] = [
   registrations,
   credentialReads,
   monitor,
+  gateway,
   memoryAndStart,
 ]
 const defaultSeconds = 10

@@ -4,7 +4,7 @@
  */
 import assert from 'node:assert/strict'
 import { until } from '../../services/zimmer-13-api-coordinator/src/testing/until.ts'
-import { createClient, requestToken, type HouseClient, type ServiceKey } from '../client.ts'
+import { requestToken, type HouseClient, type ServiceKey } from '../client.ts'
 import { startHouse, type House, type HouseOptions } from '../harness.ts'
 import { exchange, type ClientAnswer } from './raw-client.ts'
 import { RawUpstream } from './raw-upstream.ts'
@@ -132,8 +132,4 @@ export function assertRefusal(answer: ClientAnswer, ...statuses: readonly number
   const problem = JSON.parse(answer.body.toString())
   assert.equal(problem.status, answer.status)
   assert.equal(typeof problem.code, 'string')
-}
-
-export function anonymous(house: House): HouseClient {
-  return createClient(house.url, undefined)
 }
