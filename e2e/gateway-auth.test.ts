@@ -156,18 +156,10 @@ test('a token that passed a moment ago is refused once its key is revoked, on op
   client.write(get('/orders/x', bearer(guest)))
   assert.equal((await client.answer()).status, 200)
   await operator.expectSoon(204, 'DELETE', `/api/services/guest/keys/${key.clientId}`)
-  const revokedMs = performance.now()
-  // The gateway has a thread of its own: the news crosses to it, and takes no more than a moment.
-  await until(
-    'the gateway has heard of it',
-    async () => {
-      client.write(get('/orders/x', bearer(guest)))
-      return (await client.answer()).status === 401
-    },
-    5_000,
-  )
-  assert.ok(performance.now() - revokedMs < 1_000)
+  // The gateway has a thread of its own; what was acknowledged holds there all the same.
   upstream.behave(answerWith())
+  client.write(get('/orders/x', bearer(guest)))
+  assertRefusal(await client.answer(), 401)
   for (let count = 0; count < 20; count += 1) assertRefusal(await ask(bearer(guest)), 401)
   assert.deepEqual(upstream.heads, [])
 })
