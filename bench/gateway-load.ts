@@ -12,6 +12,7 @@ import { startReferenceServer, type ReferenceServer } from './reference-server.t
 
 export interface GatewayLoad {
   readonly house: House
+  readonly service: string
   readonly clients: number
   readonly durationMs: number
   /** Absent: nobody is killed. */
@@ -24,13 +25,12 @@ export interface GatewayLoadReport {
   readonly killed: number
 }
 
-const service = 'orders'
 const instances = 4
 /** What a person would wait for; the gateway's own limits are below or about the same. */
 const answerTimeoutMs = 20_000
 
 export async function runGatewayLoad(load: GatewayLoad): Promise<GatewayLoadReport> {
-  const { house, clients, durationMs, killEveryMs } = load
+  const { house, service, clients, durationMs, killEveryMs } = load
   const url = house.endpoints['gateway']
   if (url === undefined) throw new Error('The house opened no gateway')
   const visitor = await createIdentity(house.operator, 'visitor')
@@ -74,7 +74,7 @@ export async function runGatewayLoad(load: GatewayLoad): Promise<GatewayLoadRepo
         warmupMs: 0,
         durationMs,
         answerTimeoutMs,
-        templates: templatesOf(token, killEveryMs === undefined),
+        templates: templatesOf(service, token, killEveryMs === undefined),
       },
       {
         onProgress: (answered, failures) =>
@@ -99,7 +99,7 @@ export async function runGatewayLoad(load: GatewayLoad): Promise<GatewayLoadRepo
 }
 
 /** While instances are killed only what may be run again can be promised to succeed. */
-function templatesOf(token: string, all: boolean) {
+function templatesOf(service: string, token: string, all: boolean) {
   const headers = { 'haus-token': token }
   const get = { method: 'GET', path: `/${service}/x?y=1`, headers, expect: 200 }
   const head = { method: 'HEAD', path: `/${service}/x`, headers, expect: 200 }

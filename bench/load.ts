@@ -106,6 +106,7 @@ async function throughGateway(chosen: Chosen): Promise<number> {
   const cpuBefore = sut.cpu()
   const { result, killed } = await runGatewayLoad({
     house: sut.house,
+    service: 'orders',
     clients,
     durationMs: seconds * 1_000,
     ...(churn ? { killEveryMs: churnIntervalMs } : {}),

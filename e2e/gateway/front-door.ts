@@ -17,7 +17,7 @@ export interface FrontDoor extends AsyncDisposable {
   /** Of the service `visitor`, for the gateway. */
   readonly token: string
   readonly key: ServiceKey
-  /** A service with one instance, which answers 200 until a test says otherwise. */
+  /** A service with one instance, which answers 200 until a test says otherwise; made once. */
   service(name: string, options?: { readonly instances?: number }): Promise<Room>
 }
 
@@ -36,6 +36,7 @@ export async function openFrontDoor(options: HouseOptions = {}): Promise<FrontDo
     env: { HAUS_GATEWAY_ADDR: '127.0.0.1:0', HAUS_LOG_LEVEL: 'warn', ...options.env },
   })
   const upstreams: RawUpstream[] = []
+  const rooms = new Map<string, Room>()
   try {
     const port = gatewayPort(house)
     const key = await createKey(house.operator, 'visitor')
@@ -47,6 +48,8 @@ export async function openFrontDoor(options: HouseOptions = {}): Promise<FrontDo
       token,
       key,
       async service(name, { instances = 1 } = {}) {
+        const known = rooms.get(name)
+        if (known) return known
         const own: RawUpstream[] = []
         for (let count = 0; count < instances; count += 1) own.push(await RawUpstream.listen())
         upstreams.push(...own)
@@ -54,7 +57,9 @@ export async function openFrontDoor(options: HouseOptions = {}): Promise<FrontDo
         await untilServed(port, token, name, own)
         const [upstream] = own
         assert.ok(upstream)
-        return { name, upstream, upstreams: own }
+        const room = { name, upstream, upstreams: own }
+        rooms.set(name, room)
+        return room
       },
       [Symbol.asyncDispose]: async () => {
         for (const upstream of upstreams) await upstream.close()

@@ -1,37 +1,30 @@
-/**
- * Preloaded into a house, in every thread: names of a test lead where its file says at that moment,
- * as a name server under somebody else's control would have it. Other names are looked up as ever.
- */
-import dns from 'node:dns'
+/** Host names of a test, for a house that is started with their environment. */
 import fs from 'node:fs'
-import { syncBuiltinESMExports } from 'node:module'
-import { isIP } from 'node:net'
+import path from 'node:path'
+import { pathToFileURL } from 'node:url'
+import { temporaryFolder } from '../harness.ts'
 
-const file = process.env['HAUS_TEST_NAMES_FILE'] ?? ''
-const system = dns.lookup
-
-type Found = { readonly address: string; readonly family: number }
-type Callback = (
-  error: NodeJS.ErrnoException | null,
-  address: string | readonly Found[],
-  family?: number,
-) => void
-
-function lookup(name: string, options: dns.LookupAllOptions | Callback, callback?: Callback): void {
-  const names = JSON.parse(fs.readFileSync(file, 'utf8')) as Record<string, string>
-  const place = names[name]
-  if (place === undefined) {
-    Reflect.apply(system, dns, [name, options, callback])
-    return
-  }
-  const answer = callback ?? (options as Callback)
-  const all = typeof options === 'object' && options.all
-  const found = place.split(',').map((address): Found => ({ address, family: isIP(address) }))
-  setImmediate(() => {
-    if (all) answer(null, found)
-    else answer(null, found[0]?.address ?? '', found[0]?.family ?? 4)
-  })
+export interface OwnNames extends Disposable {
+  readonly env: Readonly<Record<string, string>>
+  /** From now on these names lead there, each to one address or several, separated by commas. */
+  readonly lead: (names: Readonly<Record<string, string>>) => void
 }
 
-Object.assign(dns, { lookup })
-syncBuiltinESMExports()
+export function ownNames(): OwnNames {
+  const folder = temporaryFolder()
+  const file = path.join(folder, 'names.json')
+  const preload = pathToFileURL(path.join(import.meta.dirname, 'own-names-preload.ts')).href
+  const known: Record<string, string> = {}
+  const lead = (names: Readonly<Record<string, string>>): void => {
+    Object.assign(known, names)
+    // Renamed into place: the house reads it at every lookup.
+    fs.writeFileSync(`${file}.new`, JSON.stringify(known))
+    fs.renameSync(`${file}.new`, file)
+  }
+  lead({})
+  return {
+    env: { NODE_OPTIONS: `--import=${preload}`, HAUS_TEST_NAMES_FILE: file },
+    lead,
+    [Symbol.dispose]: () => fs.rmSync(folder, { recursive: true, force: true }),
+  }
+}
