@@ -59,6 +59,7 @@ export class History {
   async run(): Promise<void> {
     const { random, name, api } = this.#options
     const count = random.between(2, 4)
+    const acting: Promise<void>[] = []
     for (let place = 0; place < count; place += 1) {
       const instance = new HistoryInstance(name, api)
       this.#instances.push(instance)
@@ -71,12 +72,14 @@ export class History {
     }
     try {
       for (const instance of this.#instances) await this.#start(instance)
-      await Promise.race([this.#watch(), this.#live()])
+      acting.push(this.#live(), this.#watch())
+      await Promise.race(acting)
     } catch (error) {
       const why = error instanceof Error ? error.message : String(error)
       throw new Error(`${name}: ${why}\n  ${this.story.join('\n  ')}`, { cause: error })
     } finally {
       this.#over = true
+      await Promise.allSettled(acting)
       await Promise.all(this.#instances.map((instance) => instance.dispose()))
     }
   }
@@ -94,7 +97,9 @@ export class History {
       instance.muted = false
     }
     // All that can serve must be back before the history is over; `watch` holds it to the limit.
-    while (this.#instances.some((one) => one.condition === 'up' && !this.#fate(one).settled)) {
+    const isMissing = (one: HistoryInstance): boolean =>
+      one.condition === 'up' && !this.#fate(one).settled
+    while (!this.#over && this.#instances.some(isMissing)) {
       await delay(looksPauseMs)
     }
     // And one limit longer, so that the last death is judged too.
@@ -162,7 +167,7 @@ export class History {
 
   /** Asks until the gateway has met the dead one: its retries and refusals tell. */
   async #giveEvidence(instance: HistoryInstance, retriesBefore: number): Promise<void> {
-    for (let count = 1; count <= evidenceRequestsMax; count += 1) {
+    for (let count = 1; count <= evidenceRequestsMax && !this.#over; count += 1) {
       const { status } = await this.#ask()
       if (status !== 200 || (count % 8 === 0 && (await this.#retries()) > retriesBefore)) {
         this.deaths += 1
@@ -191,12 +196,11 @@ export class History {
   }
 
   /** Looks again and again until the history is over. */
-  async #watch(): Promise<never> {
-    for (;;) {
+  async #watch(): Promise<void> {
+    while (!this.#over) {
       await this.#look()
       await this.#ask()
       await delay(looksPauseMs)
-      if (this.#over) await new Promise(() => {})
     }
   }
 

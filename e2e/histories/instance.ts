@@ -50,6 +50,8 @@ export class HistoryInstance {
       version: '1.0.0',
       address: '127.0.0.1',
       port: this.#port,
+      // A connection alone proves little of one that is cut off.
+      healthEndpoint: '/up',
     })
     this.id = body.instanceId
     this.#incarnation = body.incarnation
