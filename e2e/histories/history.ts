@@ -211,7 +211,10 @@ export class History {
     const discovery = await api.get(`/api/discover?service=${name}`)
     const status = await this.#status()
     this.looks += 1
-    const offered = idsIn(discovery.body?.instances ?? [])
+    const found: readonly Found[] = discovery.body?.instances ?? []
+    const offered = idsIn(found)
+    // One that is in doubt is offered too while nobody else can serve, and goes when one can.
+    const vouched = idsIn(found.filter(({ health }) => health === 'healthy'))
     const serving = idsIn(status.filter(({ serves }) => serves))
     for (const instance of this.#instances) {
       const fate = this.#fate(instance)
@@ -229,10 +232,10 @@ export class History {
       }
       if (instance.condition === 'down' || instance.condition === 'cut') continue
       const there = offered.has(instance.id) && serving.has(instance.id)
-      if (there) {
+      if (there && (fate.settled || vouched.has(instance.id))) {
         fate.settled = true
         fate.returningMs = undefined
-      } else if (fate.settled) {
+      } else if (fate.settled && !there) {
         throw new Error(
           `${this.#nameOf(instance)} is withheld at ${this.#sinceStart()} although nothing happened to it (${where})`,
         )
@@ -290,6 +293,11 @@ export class History {
   #sinceStart(): string {
     return `${(performance.now() - this.#startedMs).toFixed(0)} ms`
   }
+}
+
+interface Found {
+  readonly id: string
+  readonly health: string
 }
 
 function idsIn(items: readonly { readonly id: string }[]): ReadonlySet<string> {
