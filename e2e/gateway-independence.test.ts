@@ -24,10 +24,10 @@ const disturbanceMs = long ? 30_000 : 4_000
 const baselineMs = long ? 10_000 : 2_000
 const ratePerSecond = 200
 /**
- * What a disturbance may add to the 99th percentile on a machine that runs other tests. Whatever
- * waits for the API or the database waits for seconds, and one request in fifty would show it.
+ * What a disturbance may add to the 99th percentile. With every run, on a machine that runs other
+ * tests, only what waits for the API or the database is told from noise: it waits for seconds.
  */
-const noiseMs = 150
+const noiseMs = long ? 150 : 1_000
 
 const unavailable = postgresUnavailable()
 
@@ -55,7 +55,7 @@ test(
       t.diagnostic(`${name}: ${said(measured)}`)
       assert.deepEqual(measured.failures, {}, name)
       assert.ok(
-        measured.p99Ms <= baseline.p99Ms + noiseMs,
+        measured.p99Ms <= baseline.p99Ms + measured.lateP99Ms + noiseMs,
         `${name}: p99 ${measured.p99Ms} ms, undisturbed ${baseline.p99Ms} ms`,
       )
     }
@@ -109,6 +109,8 @@ interface Measured {
   readonly p50Ms: number
   readonly p99Ms: number
   readonly maxMs: number
+  /** How late requests were sent, for want of a processor: it is part of their latency. */
+  readonly lateP99Ms: number
   readonly completed: number
   readonly failed: number
   readonly failures: Readonly<Record<string, number>>
@@ -139,12 +141,14 @@ async function measure(
     p50Ms: latency.quantileMs(0.5),
     p99Ms: latency.quantileMs(0.99),
     maxMs: latency.maxMs,
+    lateP99Ms: LatencyHistogram.from(result.lateness).quantileMs(0.99),
     completed,
     failed,
     failures,
   }
 }
 
-function said({ completed, failed, p50Ms, p99Ms, maxMs }: Measured): string {
-  return `${completed} answers, ${failed} failures, p50 ${p50Ms.toFixed(1)} ms, p99 ${p99Ms.toFixed(1)} ms, max ${maxMs.toFixed(1)} ms`
+function said({ completed, failed, p50Ms, p99Ms, maxMs, lateP99Ms }: Measured): string {
+  const [p50, p99, max, late] = [p50Ms, p99Ms, maxMs, lateP99Ms].map((ms) => ms.toFixed(1))
+  return `${completed} answers, ${failed} failures, p50 ${p50} ms, p99 ${p99} ms, max ${max} ms; sent late by ${late} ms (p99)`
 }
