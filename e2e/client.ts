@@ -150,3 +150,26 @@ export async function requestToken(
   })
   return answer.body.access_token
 }
+
+/** A busy house may answer 503 to what it writes after all, and 409 when it is sent again. */
+export async function createCredential(
+  operator: HouseClient,
+  input: { readonly name: string; readonly data: object; readonly services: readonly string[] },
+): Promise<{ readonly id: string }> {
+  const endMs = performance.now() + busyDeadlineMs
+  let maybeWritten = false
+  for (;;) {
+    const answer = await operator.request('POST', '/api/credentials/create', { body: input })
+    if (answer.status === 201) return answer.body
+    if (answer.status === 409 && maybeWritten) {
+      const { body } = await operator.expect(200, 'GET', '/api/credentials')
+      const found = body.items.find(({ name }: { name: string }) => name === input.name)
+      if (found !== undefined) return found
+    }
+    if (answer.status !== 503 || performance.now() > endMs) {
+      throw new Error(`${input.name} was not created: ${answer.status} ${answer.text}`)
+    }
+    maybeWritten ||= answer.body.code === 'write_outcome_unknown'
+    await delay(busyPauseMs)
+  }
+}

@@ -8,7 +8,7 @@ import {
   type PostgresServer,
 } from '../services/zimmer-13-api-coordinator/src/testing/postgres-server.ts'
 import { until } from '../services/zimmer-13-api-coordinator/src/testing/until.ts'
-import { createIdentity, type HouseClient } from './client.ts'
+import { createCredential, createIdentity, type HouseClient } from './client.ts'
 import { startHouse, type House } from './harness.ts'
 
 const unavailable = postgresUnavailable()
@@ -49,7 +49,7 @@ async function setUp(t: TestContext): Promise<Stage> {
     env: { HAUS_ADVERTISE_ALLOW: '127.0.0.0/8' },
   })
   t.after(() => house[Symbol.asyncDispose]())
-  await house.operator.expectSoon(201, 'POST', '/api/credentials/create', {
+  await createCredential(house.operator, {
     name: 'orders-database',
     data: { password: canary },
     services: ['orders'],

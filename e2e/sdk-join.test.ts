@@ -8,18 +8,19 @@ import { test, type TestContext } from 'node:test'
 import { inspect } from 'node:util'
 import { Secret, serviceTokens } from '@haus/sdk/client'
 import { ManualClock } from '../packages/sdk/src/testing/manual-clock.ts'
+import { createCredential } from './client.ts'
 import { repositoryRoot, startHouse, temporaryFolder, type House } from './harness.ts'
 import { createPlace, folder, freePort, startService, until, type Place } from './sdk-service.ts'
 
 const canary = 'canary-7f3a'
 
-async function createCredential(house: House, name: string, service: string): Promise<string> {
-  const { body } = await house.operator.expectSoon(201, 'POST', '/api/credentials/create', {
+async function grantCredential(house: House, name: string, service: string): Promise<string> {
+  const { id } = await createCredential(house.operator, {
     name,
     data: { password: `${canary}-1` },
     services: [service],
   })
-  return body.id
+  return id
 }
 
 async function streams(house: House, count: number): Promise<void> {
@@ -37,7 +38,7 @@ function assertSilent(house: House, place: Place): void {
 test('the life of a service', async (t) => {
   await using house = await startHouse()
   const place = await createPlace(house, 'orders')
-  const credentialId = await createCredential(house, 'orders-database', 'orders')
+  const credentialId = await grantCredential(house, 'orders-database', 'orders')
   const service = await startService(house.url, place, {
     parseConfig: (data) => {
       if (typeof (data['pageSize'] ?? 0) !== 'number') throw new Error('pageSize must be a number')
@@ -138,7 +139,7 @@ test('a service that restarts while the house is away starts from its cache, and
   const env = { HAUS_API_ADDR: `127.0.0.1:${await freePort()}` }
   const first = await startHouse({ dataDir, env })
   const place = await createPlace(first, 'orders')
-  await createCredential(first, 'orders-database', 'orders')
+  await grantCredential(first, 'orders-database', 'orders')
   const before = await startService(first.url, place)
   await until('the cache', () => {
     try {

@@ -6,7 +6,7 @@ const lookAgainAfterMs = 5
 export async function until<T>(
   what: string,
   condition: () => T | Promise<T>,
-  deadlineMs = 20_000,
+  deadlineMs = 60_000,
 ): Promise<NonNullable<T>> {
   const endsAtMs = performance.now() + deadlineMs
   for (;;) {

@@ -1,3 +1,4 @@
+// Longer than 600 lines because every promise of identity shares one stage.
 import assert from 'node:assert/strict'
 import fs from 'node:fs'
 import path from 'node:path'

@@ -216,7 +216,9 @@ async function runWrites(
   lastIndexes: readonly number[],
 ): Promise<Map<number, string>> {
   const stages = stagesOf(entries)
-  const answers = await allAnswers(
+  // A statement may fail on nothing but what a lost guard has left out (a row that is missing for a
+  // foreign key): the guard before it is the reason, and comes first.
+  const answers = await Promise.allSettled(
     stages.map(({ operation, writes }) => {
       const rows = writes.map(({ place, row }) => ({
         ...row,
@@ -233,7 +235,9 @@ async function runWrites(
   )
   const losers = new Map<number, string>()
   for (const [place, { operation, writes }] of stages.entries()) {
-    const held = answers[place]?.rows ?? []
+    const answer = answers[place]
+    if (answer?.status === 'rejected') throw answer.reason
+    const held = answer?.value.rows ?? []
     if (held.length === writes.length) continue
     const places = new Set(held.map(([ord]) => ord))
     for (const write of writes) {

@@ -4,6 +4,9 @@
  * It is at the same time what undici reads the request from and what it tells the answer to, and
  * what Node's response belongs to, so that a request costs one object and no closures. It never
  * waits for anything but the client, the instance and the check of a new token.
+ *
+ * Longer than 600 lines because one object holds all that happens to a request; split up, its parts
+ * would have to hold each other.
  */
 import type { IncomingMessage } from 'node:http'
 import type { Readable } from 'node:stream'

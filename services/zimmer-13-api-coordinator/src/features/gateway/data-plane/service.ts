@@ -1,4 +1,5 @@
 /** A service as the data plane sees it: who may call it, its instances, what is under way. */
+import { nextTurn } from '../../../platform/clock/next-turn.ts'
 import type { TrafficService, TrafficUpdate } from '../messages.ts'
 import { Counts } from './counts.ts'
 import type { ConnectRules } from './connection-stack.ts'
@@ -110,7 +111,7 @@ export class Service {
     for (const next of this.waiting) {
       this.waiting.delete(next)
       next.takeOver()
-      setImmediate(proceed, next)
+      nextTurn(proceed, next)
       return
     }
     this.active -= 1
