@@ -68,9 +68,10 @@ const nodeService = `
   const file = path.join(process.env.HAUS_CREDENTIALS_DIR, 'orders-db', 'password')
   const say = (what) => console.log(what + ' ' + fs.readFileSync(file, 'utf8'))
   fs.writeFileSync('service.pid', String(process.pid))
-  say('start')
   process.on('SIGHUP', () => say('reload'))
   process.on('SIGTERM', () => { say('stop'); process.exit(23) })
+  // Whoever reads this may send a signal: the handlers are there.
+  say('start')
   http.createServer((request, response) => {
     response.statusCode = request.url === '/up' ? 200 : 404
     response.end('here')

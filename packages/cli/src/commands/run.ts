@@ -15,6 +15,7 @@ import type { Child, ProgramLine } from '../platform/child.ts'
 import { exitCodeOf, parseSignal, startChild } from '../platform/child.ts'
 import { accepts, answersWell, freePort } from '../platform/listening.ts'
 import { createCredentialFolder, type FileCredential } from '../run/credential-folder.ts'
+import { pause } from '../platform/pause.ts'
 import { credentialVariables } from '../run/environment.ts'
 import { RunFailure, runExitCodes } from '../run/run-failure.ts'
 import { supervise, type OnChange } from '../run/supervise.ts'
@@ -319,8 +320,9 @@ function keyOf({ surroundings }: Context, args: ParsedArguments, name: string) {
   return { clientId, clientSecretFile, env: own }
 }
 
-/** With a cache at hand nobody waits long for a house that does not answer. */
+/** With a cache at hand nobody waits long for a house that does not answer, or cannot now. */
 const readTimeoutMs = 5_000
+const readAgainMs = 200
 
 async function readCredentials(
   client: HausClient,
@@ -328,19 +330,18 @@ async function readCredentials(
   wanted: readonly string[] | undefined,
   signal: AbortSignal,
 ): Promise<FileCredential[] | undefined> {
-  const answer = await client
-    .call('getServiceCredentials', { params: { name }, signal, timeoutMs: readTimeoutMs })
-    .catch((error: unknown) => {
-      const away = error instanceof Failure && ['unreachable', 'unavailable'].includes(error.exit)
-      if (away || signal.aborted) return undefined
-      if (error instanceof Failure && error.code === 'forbidden') {
-        throw new RunFailure(
-          `The key is not one of ${name}.`,
-          `\`haus token issue ${name}\` makes one.`,
-        )
-      }
-      throw error
-    })
+  const limit = AbortSignal.any([signal, AbortSignal.timeout(readTimeoutMs)])
+  const answer = await askWhileBusy(client, name, limit).catch((error: unknown) => {
+    const away = error instanceof Failure && ['unreachable', 'unavailable'].includes(error.exit)
+    if (away || limit.aborted) return undefined
+    if (error instanceof Failure && error.code === 'forbidden') {
+      throw new RunFailure(
+        `The key is not one of ${name}.`,
+        `\`haus token issue ${name}\` makes one.`,
+      )
+    }
+    throw error
+  })
   if (answer?.status !== 200) return undefined
   const { credentials } = answer.body
   for (const each of wanted ?? []) {
@@ -353,6 +354,19 @@ async function readCredentials(
   return Object.entries(credentials)
     .filter(([each]) => wanted?.includes(each) ?? true)
     .map(([each, { version, expiresAt, data }]) => ({ name: each, version, expiresAt, data }))
+}
+
+/** A house that cannot now is there: to go on as if it were away would be too early. */
+async function askWhileBusy(client: HausClient, name: string, signal: AbortSignal) {
+  for (;;) {
+    try {
+      return await client.call('getServiceCredentials', { params: { name }, signal })
+    } catch (error) {
+      const busy = error instanceof Failure && error.exit === 'unavailable'
+      if (!busy || signal.aborted) throw error
+      await pause(readAgainMs, signal)
+    }
+  }
 }
 
 async function start(line: ProgramLine): Promise<Child> {
