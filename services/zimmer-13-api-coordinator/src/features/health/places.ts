@@ -41,6 +41,8 @@ const concurrencyDefault = 64
 const newcomerBurstDefault = 250
 /** 6% of this thread, while a crowd that has just come is looked at one after another. */
 const newcomersPerSecondDefault = 125
+/** While this thread has little time left: who registers in such a crowd waits to be seen, not to be answered. */
+const newcomersPerSecondBusy = 50
 /** A host with 500 instances that dies is judged within a second or two. */
 const urgentPerSecond = 500
 /** Enough for 3,000 instances each 30 s, whatever else the thread has to do. */
@@ -69,12 +71,16 @@ export function createPlaces(options: PlacesOptions): Places {
     return Math.min(routinePerSecondMax, Math.max(routinePerSecondMin, wanted))
   }
 
+  function newcomersNow(): number {
+    return busy() ? Math.min(newcomersPerSecondBusy, newcomersPerSecond) : newcomersPerSecond
+  }
+
   const paces: Record<Lane, Pace> = {
     urgent: createPace(clock, () => urgentPerSecond, urgentPerSecond),
     routine: createPace(clock, routinePerSecond, routinePerSecondMin),
     // Bounded by its places: each is taken for a second at least.
     slow: createPace(clock, () => urgentPerSecond, urgentPerSecond),
-    newcomer: createPace(clock, () => newcomersPerSecond, newcomerBurst),
+    newcomer: createPace(clock, newcomersNow, newcomerBurst),
   }
 
   function hasPlace(lane: Lane): boolean {
