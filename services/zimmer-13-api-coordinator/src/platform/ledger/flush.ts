@@ -178,7 +178,10 @@ export function createFlusher(options: FlusherOptions): Flusher {
 
   function limit(flight: Flight, afterMs: number): void {
     flight.cancelTimeout()
-    flight.cancelTimeout = clock.after(Math.max(1, afterMs), () => reject(flight, null, true))
+    flight.cancelTimeout = clock.after(Math.max(1, afterMs), () => {
+      // On a busy thread the timer comes first, with the database's answer already in the socket.
+      void nextTurn().then(() => reject(flight, null, true))
+    })
   }
 
   async function answer(flight: Flight, committed: Staged): Promise<void> {
