@@ -190,7 +190,9 @@ async function outcomeUnknownIfBroken<T>(query: Promise<T>): Promise<T> {
   try {
     return await query
   } catch (cause) {
-    if (cause instanceof pg.DatabaseError) throw cause
+    // 57P: the server ended the session, perhaps after it had committed and before it said so.
+    const refused = cause instanceof pg.DatabaseError && !cause.code?.startsWith('57P')
+    if (refused) throw cause
     throw new OutcomeUnknown('the connection broke during the commit', { cause })
   }
 }

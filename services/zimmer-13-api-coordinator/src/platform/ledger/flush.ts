@@ -76,9 +76,11 @@ export function createFlusher(options: FlusherOptions): Flusher {
   const durations = new RecentDurations()
   const flights = new Set<Flight>()
   let running: Promise<void> | undefined
-  /** Where the head stood after the last group of this process. */
-  let knownIndex = 0
-  /** Another process had written in between: the head is looked at before it is counted on again. */
+  /** Where the head stood at the last commit of this process that was confirmed. */
+  let confirmedIndex = 0
+  /** Where it will stand after the last group that was written, if its commit succeeds. */
+  let expectedIndex = 0
+  /** It was not where it was expected: it is looked at before it is counted on again. */
   let surprised = false
 
   async function flush(): Promise<void> {
@@ -104,6 +106,7 @@ export function createFlusher(options: FlusherOptions): Flusher {
           limit(next, (next.group[0]?.enqueuedAtMs ?? 0) + writeTimeoutMs - clock.monotonicMs())
         await committing
         flight.committed = true
+        confirmedIndex = staged.lastIndex
         if (!next) line.close()
         answering = answer(flight, staged)
         flight = next
@@ -111,6 +114,9 @@ export function createFlusher(options: FlusherOptions): Flusher {
     } catch (error) {
       line.close(error)
       for (const each of flights) if (!each.committed) fail(each, error, each === flight)
+      // What was written is gone, or nobody knows.
+      expectedIndex = confirmedIndex
+      surprised = true
       options.onFailed(error)
     }
     await answering
@@ -142,13 +148,12 @@ export function createFlusher(options: FlusherOptions): Flusher {
   function send({ client }: Line): Flight {
     const group = queue.takeGroup()
     const entries = group.map(({ entry }) => entry)
-    const expectedIndex = Math.max(knownIndex, follower.index)
-    const staged = client.then((open) =>
-      stageGroup(open, entries, {
-        notify: database.kind === 'postgres',
-        expectedIndex: surprised ? null : expectedIndex,
-      }),
-    )
+    expectedIndex = Math.max(expectedIndex, follower.index)
+    const how = {
+      notify: database.kind === 'postgres',
+      expectedIndex: surprised ? null : expectedIndex,
+    }
+    const staged = client.then((open) => stageGroup(open, entries, how))
     // It may fail while the group before it is still waited for.
     staged.catch(() => {})
     const flight: Flight = {
@@ -164,11 +169,13 @@ export function createFlusher(options: FlusherOptions): Flusher {
     return flight
   }
 
-  /** Before the COMMIT: what is known of the head is what the next group counts on. */
-  function check({ expectedIndex }: Flight, { events, lastIndex }: Staged): void {
-    if (lastIndex < expectedIndex) throw options.rolledBack(expectedIndex, lastIndex)
-    surprised = lastIndex - events.length !== expectedIndex
-    knownIndex = lastIndex
+  /** Before the COMMIT, since what is known of the head is what the next group counts on. */
+  function check({ expectedIndex: expected }: Flight, { events, lastIndex }: Staged): void {
+    const before = lastIndex - events.length
+    const acknowledged = Math.max(confirmedIndex, follower.index)
+    if (before < acknowledged) throw options.rolledBack(acknowledged, before)
+    surprised = before !== expected
+    expectedIndex = lastIndex
   }
 
   /** Bounded at two: one that the database works on, one whose callers are answered. */

@@ -445,6 +445,43 @@ test(
   },
 )
 
+test(
+  'a group that fails at its commit counts for nothing: the next is numbered in its place',
+  needsDatabase('postgres'),
+  async () => {
+    const database = await openTestDatabase<LedgerTables>('postgres', { migrations })
+    await database.pool.query(`
+      create table haus.counter (id text primary key, value int not null);
+      create function haus.fail_at_commit() returns trigger language plpgsql as $$
+        begin
+          if new.id = 'cut off' then perform pg_terminate_backend(pg_backend_pid()); end if;
+          raise exception 'not this one';
+        end $$;
+      create constraint trigger at_commit after insert on haus.counter deferrable initially deferred
+        for each row when (new.id in ('refused', 'cut off')) execute function haus.fail_at_commit();`)
+    const { ledger, seen } = follow(database, patientMs)
+    await ledger.start()
+    await ledger.append(counterEntry('a', 0))
+    await assert.rejects(ledger.append(counterEntry('refused', 0, 3)), {
+      code: 'writes_unavailable',
+    })
+    await until('writes are taken again', () => ledger.status().available)
+    assert.equal((await ledger.append(counterEntry('b', 0))).index, 2)
+    // Ended by the server while it was asked to commit: it may have done so before.
+    await assert.rejects(ledger.append(counterEntry('cut off', 0, 3)), {
+      code: 'write_outcome_unknown',
+    })
+    await until('writes are taken again', () => ledger.status().available)
+    assert.equal((await ledger.append(counterEntry('c', 0))).index, 3)
+    assert.deepEqual(
+      seen.map(({ index }) => index),
+      [1, 2, 3],
+    )
+    await ledger.stop(1_000)
+    await database.cleanup()
+  },
+)
+
 test('a database that has gone back gets no new facts, which would be passed over, and ends the process', async () => {
   const database = await openTestDatabase<LedgerTables>('embedded', { migrations })
   const told: HausError[] = []
