@@ -50,11 +50,19 @@ export class HouseUnderTest implements AsyncDisposable {
     this.#house = house
   }
 
-  static async start(kind: DatabaseKind): Promise<HouseUnderTest> {
+  /** `env`: beside and before what every benchmark sets. */
+  static async start(
+    kind: DatabaseKind,
+    env: Readonly<Record<string, string>> = {},
+  ): Promise<HouseUnderTest> {
     const postgres = kind === 'postgres' ? await startPostgres({ durable: true }) : undefined
     const dataDir = temporaryFolder()
     try {
-      const house = await startHouse({ dataDir, databaseUrl: postgres?.url, env: environment })
+      const house = await startHouse({
+        dataDir,
+        databaseUrl: postgres?.url,
+        env: { ...environment, ...env },
+      })
       return new HouseUnderTest(kind, dataDir, postgres, house)
     } catch (error) {
       await postgres?.stop()

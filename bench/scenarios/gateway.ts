@@ -182,7 +182,10 @@ async function startOurs(
   stack: AsyncDisposableStack,
   upstreams: readonly number[],
 ): Promise<Contestant> {
-  const { house } = stack.use(await HouseUnderTest.start('embedded'))
+  const { house } = stack.use(
+    // As shipped: at this level it logs every request.
+    await HouseUnderTest.start('embedded', { HAUS_LOG_LEVEL: 'info' }),
+  )
   const url = house.endpoints['gateway']
   if (url === undefined) throw new Error('The house opened no gateway')
   for (const port of upstreams) {
