@@ -117,28 +117,30 @@ function cacheFileOf(
   return path.join(folder, `${encodeURIComponent(name)}-${port}.cache`)
 }
 
-const registrationFields = [
-  'name',
-  'version',
-  'port',
-  'address',
-  'scheme',
-  'healthEndpoint',
-  'credentialsNeeded',
-  'dependencies',
-  'tags',
-  'metadata',
-  'zone',
-  'weight',
-  'endpoints',
-] as const satisfies readonly (keyof Registration)[]
+/** By name, so that a field that the contract gains cannot be forgotten here. */
+const registrationFields: Readonly<Record<keyof Registration, true>> = {
+  name: true,
+  version: true,
+  port: true,
+  address: true,
+  scheme: true,
+  healthEndpoint: true,
+  healthIntervalSeconds: true,
+  credentialsNeeded: true,
+  dependencies: true,
+  tags: true,
+  metadata: true,
+  zone: true,
+  weight: true,
+  endpoints: true,
+}
 
 function registrationOf(options: Registration & { readonly health?: Health }): Registration {
   const { name, version, port } = options
   const probed = options.health && { healthEndpoint: '/health/ready' }
   const more = Object.fromEntries(
-    registrationFields.flatMap((field) =>
-      options[field] === undefined ? [] : [[field, options[field]]],
+    Object.entries(options).filter(
+      ([field, value]) => field in registrationFields && value !== undefined,
     ),
   )
   return { ...probed, ...more, name, version, port }
