@@ -22,6 +22,9 @@ export interface DemoHouse extends AsyncDisposable {
 
 export const hausCommand = path.join(repositoryRoot, 'packages/cli/bin/haus')
 const cliDeadlineMs = 20_000
+/** Of `haus`: the house cannot do it now. */
+const tryAgainCode = 7
+const triesMax = 20
 
 export async function openHouse(dataDir: string): Promise<DemoHouse> {
   const first = await startHouse({ dataDir, env: { HAUS_GATEWAY_ADDR: '127.0.0.1:0' } })
@@ -40,11 +43,18 @@ export async function openHouse(dataDir: string): Promise<DemoHouse> {
     },
     async cli(...args) {
       const env = { ...process.env, HAUS_URL: api, HAUS_TOKEN_FILE: token, NO_COLOR: '1' }
-      const { stdout } = await promisify(execFile)(hausCommand, args, {
-        env,
-        timeout: cliDeadlineMs,
-      })
-      return stdout
+      for (let tries = 1; ; tries += 1) {
+        try {
+          const { stdout } = await promisify(execFile)(hausCommand, args, {
+            env,
+            timeout: cliDeadlineMs,
+          })
+          return stdout
+        } catch (error) {
+          const busy = error instanceof Error && 'code' in error && error.code === tryAgainCode
+          if (!busy || tries === triesMax) throw error
+        }
+      }
     },
     kill9: async () => void (await house.kill9()),
     async reopen() {

@@ -1,10 +1,11 @@
 /** What the demo shows, in order: the main job of a house, with real programs. */
 import { randomBytes } from 'node:crypto'
-import { HausApiError } from '@haus/sdk/client'
+import { HausApiError, type HausClient, type RequestOf } from '@haus/sdk/client'
 import { generateLoad } from '../bench/load-generator.ts'
 import { ask, createCast, fingerprint, type Cast, type Report } from './cast.ts'
 import type { DemoHouse } from './house.ts'
 import { heldInFiles } from './held-in-files.ts'
+import { patiently } from './patience.ts'
 import { expect, within, type Stage } from './stage.ts'
 import { staticServer } from './static-server.ts'
 
@@ -20,7 +21,7 @@ export interface StoryOptions {
 }
 
 /** Until a program is up, on a machine that is busy with something else. */
-const liveDeadlineMs = 20_000
+const liveDeadlineMs = 30_000
 
 /** Each service and the one credential that is its own. */
 const credentialOf = {
@@ -85,8 +86,10 @@ async function keysAndCredentials(
   for (const service of services) {
     await cast.keyOf(service)
     const secret = secrets.get(service) ?? ''
-    const { body } = await operator.call('createCredential', {
-      body: { name: credentialOf[service], data: { secret }, services: [service] },
+    const body = await createCredential(operator, {
+      name: credentialOf[service],
+      data: { secret },
+      services: [service],
     })
     expect(!JSON.stringify(body).includes(secret), 'the answer repeats the secret')
   }
@@ -238,10 +241,14 @@ async function rotation(
     const id = await credentialId(cast, service)
     const secret = randomBytes(12).toString('hex')
     secrets.set(service, secret)
-    await cast.house.operator.call('addCredentialVersion', {
-      params: { id },
-      body: { data: { secret } },
-    })
+    const { operator } = cast.house
+    await patiently(
+      async () => {
+        const body = { data: { secret }, cas: 1 }
+        await operator.call('addCredentialVersion', { params: { id }, body })
+      },
+      { code: 'version_conflict', lookUp: async () => {} },
+    )
     const { afterMs } = await within(
       promiseMs,
       `version 2 of ${credentialOf[service]} in every running instance of ${service}`,
@@ -263,8 +270,10 @@ async function coordinatorAway(
 ): Promise<void> {
   const { house } = cast
   const before = await registered(cast)
-  const { body } = await house.operator.call('createCredential', {
-    body: { name: 'written-just-before', data: { value: 'kept' }, services: ['orders'] },
+  const { id } = await createCredential(house.operator, {
+    name: 'written-just-before',
+    data: { value: 'kept' },
+    services: ['orders'],
   })
   const [instance] = await healthyInstances(cast, 'orders')
   expect(instance !== undefined, 'no instance of orders')
@@ -278,7 +287,7 @@ async function coordinatorAway(
     calls += 1
   }
   await house.reopen()
-  const kept = (await house.operator.call('getCredential', { params: { id: body.id } })).body
+  const kept = (await house.operator.call('getCredential', { params: { id } })).body
   expect(kept.version === 1, 'what was acknowledged just before is not there')
   const { afterMs } = await within(
     liveDeadlineMs,
@@ -308,7 +317,8 @@ async function auditTellsAll(cast: Cast, note: Note): Promise<void> {
   ]
   for (const line of wanted) expect(records.includes(line), `not in the audit: ${line}`)
   const registrations = records.filter((line) => line.includes('registerInstance allowed')).length
-  expect(registrations === 5, `${registrations} registrations instead of 5`)
+  // Four programs and one that came back; an answer that a busy house held back is asked for again.
+  expect(registrations >= 5, `${registrations} registrations instead of 5`)
   note(`${records.length} records`)
 }
 
@@ -359,10 +369,24 @@ async function registered(cast: Cast): Promise<unknown> {
 }
 
 async function credentialId(cast: Cast, service: ServiceName): Promise<string> {
-  for await (const { id, name } of cast.house.operator.list('listCredentials')) {
-    if (name === credentialOf[service]) return id
+  return (await listed(cast.house.operator, credentialOf[service])).id
+}
+
+async function listed(operator: HausClient, wanted: string) {
+  for await (const credential of operator.list('listCredentials')) {
+    if (credential.name === wanted) return credential
   }
-  throw new Error(`${credentialOf[service]} is not in the list of credentials`)
+  throw new Error(`${wanted} is not in the list of credentials`)
+}
+
+function createCredential(
+  operator: HausClient,
+  body: RequestOf<'createCredential'>['body'],
+): Promise<{ readonly id: string }> {
+  return patiently(async () => (await operator.call('createCredential', { body })).body, {
+    code: 'name_taken',
+    lookUp: () => listed(operator, body.name),
+  })
 }
 
 async function gatewayToken(cast: Cast, service: string): Promise<string> {
@@ -379,7 +403,7 @@ async function expectRefused(
   act: () => Promise<unknown>,
 ): Promise<void> {
   try {
-    await act()
+    await patiently(act)
   } catch (error) {
     if (error instanceof HausApiError && error.status === status) return
     throw error

@@ -23,6 +23,8 @@ interface Credential {
 
 /** The house may be away; whoever asks again at once keeps it from coming back. */
 const retryMs = 500
+/** Half a minute. What a person has to mend, such as a wrong key, is told after it. */
+const startTries = 60
 const callTimeoutMs = 5_000
 
 const houseUrl = setting('HAUS_URL')
@@ -38,13 +40,15 @@ const server = http.createServer((_request, response) => {
 server.listen(0, '127.0.0.1')
 await new Promise((resolve) => server.once('listening', resolve))
 
-token = await newToken()
-const instance = (await post('/api/services/register', {
-  name: 'billing',
-  version: '3.1.0',
-  port: (server.address() as AddressInfo).port,
-  endpoints: [{ path: '/', methods: ['GET'] }],
-})) as Registered
+token = await untilDone(newToken)
+const instance = (await untilDone(() =>
+  post('/api/services/register', {
+    name: 'billing',
+    version: '3.1.0',
+    port: (server.address() as AddressInfo).port,
+    endpoints: [{ path: '/', methods: ['GET'] }],
+  }),
+)) as Registered
 credentials = instance.credentials
 void follow()
 setInterval(() => void beat().catch(renew), instance.heartbeatIntervalSeconds * 1_000)
@@ -76,7 +80,7 @@ async function follow(): Promise<void> {
         if (chunk.includes('data:')) await readCredentials()
       }
     } catch {
-      await new Promise((resolve) => setTimeout(resolve, retryMs))
+      await pause()
       await renew()
     }
   }
@@ -97,6 +101,22 @@ function held() {
       return [name, { version, print }]
     }),
   )
+}
+
+/** A house that is away or busy (503) is asked again: every write is safe to repeat. */
+async function untilDone<T>(act: () => Promise<T>): Promise<T> {
+  for (let triesLeft = startTries; ; triesLeft -= 1) {
+    try {
+      return await act()
+    } catch (error) {
+      if (triesLeft === 1) throw error
+      await pause()
+    }
+  }
+}
+
+function pause(): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, retryMs))
 }
 
 async function renew(): Promise<void> {
