@@ -157,7 +157,7 @@ export function notFound(
         ? `Did you mean ${near}?`
         : known.length === 0
           ? `The house has no ${kind} yet.`
-          : `It knows ${some}${known.length > 8 ? ` and ${known.length - 8} more` : ''}.`,
+          : `The house knows ${some}${known.length > 8 ? ` and ${known.length - 8} more` : ''}.`,
   })
 }
 

@@ -40,7 +40,11 @@ export const discoverCommand: Command = {
       screen.json(body)
       return code
     }
-    if (pick === null) screen.note(`Nothing of ${body.service} can serve now.`)
+    if (pick === null) {
+      screen.note(
+        `No instance of ${body.service} can serve now. \`haus services ${body.service}\` shows why.`,
+      )
+    }
     if (args.flag('pick')) {
       if (pick !== null) screen.print(`${pick}\n`)
       return code

@@ -35,7 +35,7 @@ export const statusCommand: Command = {
   name: 'status',
   summary: 'one look at the house: is it ready, what is wrong and why',
   description: [
-    'Exits with 0 when the house is ready, writes are possible and no service is degraded or offline; with 1 otherwise. A service that nobody has judged yet does not count.',
+    'Exits with 0 when the house is ready, writes are possible and no service is degraded or offline; with 1 otherwise. A service that nobody has judged yet, or that has moved out, does not count.',
   ],
   house: true,
   examples: [
@@ -98,7 +98,7 @@ function show(status: Status, screen: Screen): void {
     ['Database', databaseCell({ system, ready })],
     ['Memory', system && `${Math.round(system.memoryBytes / 1_048_576)} MiB`],
     ['Gateway', gatewayCell(status)],
-    ['Services', countsText(house.services)],
+    ['Services', countsText(house.services, services.length)],
     ['Integrity', integrityCell(system)],
     // An age that a person would notice: the view is behind what the other processes know.
     [
@@ -117,9 +117,6 @@ function show(status: Status, screen: Screen): void {
       )
       .map((instance) => ({ service, health, ...instance })),
   )
-  const empty = services.filter(
-    ({ health, instances }) => health === 'offline' && !instances.length,
-  )
   // What the gateway has seen itself and the checks have not yet confirmed.
   const kept = (gateway?.items ?? []).flatMap(({ service, instances }) =>
     instances
@@ -127,7 +124,7 @@ function show(status: Status, screen: Screen): void {
       .filter(({ withheld, breaker }) => withheld || breaker !== 'closed')
       .map((instance) => ({ service, ...instance })),
   )
-  if (wrong.length + empty.length + kept.length === 0) {
+  if (wrong.length + kept.length === 0) {
     screen.print(services.length === 0 ? 'No service has registered yet.\n' : '')
     return
   }
@@ -155,7 +152,6 @@ function show(status: Status, screen: Screen): void {
         '',
         withheld ? 'withheld by the gateway: it refused or reset' : `the breaker is ${breaker}`,
       ]),
-      ...empty.map(({ service }) => [service, '', screen.state('offline'), '', 'no instance']),
     ],
   )
 }
@@ -177,10 +173,13 @@ function databaseCell({ system, ready }: Pick<Status, 'system' | 'ready'>): Cell
   return { text: `${kind}, ${writes}${state}`, tone: available ? tone : 'bad' }
 }
 
-function countsText(counts: Body<'getHouseHealth'>['services']): string {
+/** Whose last instance has left is not ill, it has moved out: it is counted apart. */
+function countsText(counts: Body<'getHouseHealth'>['services'], total: number): string {
   const entries = Object.entries(counts).filter(([, count]) => count > 0)
-  const total = entries.reduce((sum, [, count]) => sum + count, 0)
-  return [String(total), ...entries.map(([health, count]) => `${count} ${health}`)].join(', ')
+  const empty = total - entries.reduce((sum, [, count]) => sum + count, 0)
+  const parts = entries.map(([health, count]) => `${count} ${health}`)
+  if (empty > 0) parts.push(`${empty} without instances`)
+  return [String(total), ...parts].join(', ')
 }
 
 function integrityCell(system: Status['system']): Cell | null {

@@ -232,7 +232,9 @@ export async function supervise(options: Supervised): Promise<Ended> {
 
     const launched = await launch()
     if (launched !== 'listens') {
-      if (stopSignal === undefined) note(`${name} ended before it listened on ${where}.`)
+      if (stopSignal === undefined) {
+        note(`${name} ended before it listened on ${where}, ${endText(launched)}.`)
+      }
       return launched
     }
 
@@ -257,6 +259,7 @@ export async function supervise(options: Supervised): Promise<Ended> {
       await house.leave()
       return await finalEnd()
     }
+    note(`${name} ended ${endText(outcome)}.`)
     await deregister()
     return outcome
   } finally {
@@ -293,6 +296,10 @@ export async function supervise(options: Supervised): Promise<Ended> {
       }
     }
   }
+}
+
+function endText({ exitCode, signal }: Ended): string {
+  return signal === null ? `with exit code ${exitCode}` : `by ${signal}`
 }
 
 function valuesOf(house: House<unknown>): FileCredential[] {
