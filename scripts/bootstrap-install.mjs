@@ -58,7 +58,8 @@ async function installUnderLock(root, mode, look, lock) {
   if (state.missing === undefined) return 0
 
   const onTerminal = process.stderr.isTTY
-  if (onTerminal) process.stderr.write(`Installing what npm ${mode} needs: ${state.missing}\n`)
+  if (onTerminal)
+    process.stderr.write(`Installing what npm ${npmCommand(mode)} needs: ${state.missing}\n`)
 
   const outcome = await runNpm(root, npmArguments(mode, state), lock, onTerminal)
   if (outcome.interruptedBy !== undefined) return outcome.interruptedBy
@@ -75,6 +76,11 @@ async function installUnderLock(root, mode, look, lock) {
   }
   checkNodeRuns(root, nodeVersion)
   return 0
+}
+
+/** As it is typed after `npm`. @param {string} mode */
+function npmCommand(mode) {
+  return mode === 'start' || mode === 'test' ? mode : `run ${mode}`
 }
 
 /** @param {string} mode @param {State} state */
@@ -212,7 +218,7 @@ function cleanEnvironment(env) {
 
 /** @param {string} output @param {number | null} exitCode @param {string} mode */
 function explain(output, exitCode, mode) {
-  const again = `then run npm ${mode} again.`
+  const again = `then run npm ${npmCommand(mode)} again.`
   if (
     /\b(ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ECONNRESET|ETIMEDOUT|ENETUNREACH|EHOSTUNREACH|ENOTCACHED|EIDLETIMEOUT|ERR_SOCKET_TIMEOUT)\b/.test(
       output,

@@ -2,7 +2,7 @@
 # Builds and starts the coordinator's image with what this machine has: docker, podman or buildah.
 #
 #   scripts/image.sh build [TAG]   build; TAG defaults to haus:<version>
-#   scripts/image.sh run [TAG]     start it as it should run, reachable on 127.0.0.1:8000
+#   scripts/image.sh run [TAG]     start it as it should run, reachable on 127.0.0.1:8000 and :8088
 #
 # IMAGE_TOOL picks the tool; IMAGE_BUILD_ARGS is handed to its build command, such as
 # '--build-arg NODE_IMAGE=…' or '--network host'. `run` is the same command that the guide shows.
@@ -61,10 +61,10 @@ case $command in
     ;;
   run)
     tool=$(pick docker podman)
-    # Plaintext between the container and this machine only: the port is published on loopback.
+    # Plaintext between the container and this machine only: the ports are published on loopback.
     exec "$tool" run --detach --name haus --read-only --cap-drop all \
       --security-opt no-new-privileges --memory 384m --stop-timeout 10 \
-      --volume haus-data:/data --publish 127.0.0.1:8000:8000 \
+      --volume haus-data:/data --publish 127.0.0.1:8000:8000 --publish 127.0.0.1:8088:8088 \
       --env HAUS_ALLOW_PLAINTEXT=true "$tag"
     ;;
   *) fail "usage: scripts/image.sh build|run [TAG]" ;;
