@@ -115,7 +115,7 @@ const tagDescriptions: Readonly<Record<Tag, string>> = {
 }
 
 const description = [
-  'One process holds the keys (credentials), keeps the address book (registry and discovery) and makes the rounds (health).',
+  'One process holds the keys (credentials), keeps the address book (registry and discovery), makes the rounds (health) and opens the door (gateway, on an address of its own).',
   'Send `Authorization: Bearer <token>`: the operator token of the house, or a token that a service got for its key from `issueToken`. Tokens never travel in URLs.',
   'Bodies are JSON in UTF-8; unknown fields, repeated keys and repeated parameters are refused. Times are RFC 3339 in UTC, durations carry their unit in the name. Lists are paged with `limit` and `cursor`.',
   'A refusal is a problem document (RFC 9457) whose `code` never changes its meaning; `errors` names every field that does not fit. Every answer carries `X-Request-Id`.',
@@ -137,7 +137,7 @@ export function openApiDocument({ version, serverUrl = '/' }: OpenApiOptions): O
     info: {
       title: 'Haus',
       version,
-      summary: 'Credentials, service registry, health and discovery in one small process',
+      summary: 'Credentials, service registry, health and gateway in one small process',
       description,
       license: { name: 'Apache License 2.0', identifier: 'Apache-2.0' },
     },

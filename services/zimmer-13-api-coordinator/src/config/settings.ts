@@ -108,7 +108,7 @@ export const settings = {
     env: 'HAUS_API_HOSTS',
     key: 'apiHosts',
     description:
-      'Host names, beside localhost and IP addresses, by which clients reach the API. Requests with another Host are refused, which stops DNS rebinding.',
+      'Host names, beside localhost and IP addresses, by which clients reach API and gateway. Requests with another Host are refused, unless a route is published for it, which stops DNS rebinding.',
     defaultText: '',
     parse: parseList(parseHostName),
   }),
@@ -153,14 +153,14 @@ export const settings = {
   tlsCertFile: setting({
     env: 'HAUS_TLS_CERT_FILE',
     key: 'tlsCertFile',
-    description: 'Certificate chain of the API, PEM. Goes with the key file.',
+    description: 'Certificate chain of API and gateway, PEM. Goes with the key file.',
     defaultText: null,
     parse: text,
   }),
   tlsKeyFile: setting({
     env: 'HAUS_TLS_KEY_FILE',
     key: 'tlsKeyFile',
-    description: 'Private key of the API, PEM.',
+    description: 'Private key of that certificate, PEM.',
     defaultText: null,
     parse: text,
   }),
@@ -175,7 +175,8 @@ export const settings = {
   logLevel: setting({
     env: 'HAUS_LOG_LEVEL',
     key: 'logLevel',
-    description: 'error, warn, info or debug. debug logs each request.',
+    description:
+      'error, warn, info or debug. info logs each request through the gateway, debug each request to the API too.',
     defaultText: 'info',
     parse: parseLogLevel,
   }),
