@@ -24,8 +24,6 @@ export class CutOff extends Error {
 
 /** Longer than every timeout of the gateway that a test waits for. */
 const answerDeadlineMs = 25_000
-/** A connection that is to be closed is closed with its answer. */
-const endDeadlineMs = 15_000
 
 export class RawClient implements AsyncDisposable {
   readonly socket: net.Socket
@@ -135,7 +133,7 @@ export class RawClient implements AsyncDisposable {
     const answers: ClientAnswer[] = []
     for (;;) {
       const something = (): boolean => this.#ended || this.#bytes.length > 0
-      await this.#until(something, 'an answer or the end', endDeadlineMs)
+      await this.#until(something, 'an answer or the end')
       if (this.#bytes.length === 0) return answers
       answers.push(await this.answer())
     }
@@ -149,12 +147,12 @@ export class RawClient implements AsyncDisposable {
     return line
   }
 
-  async #until(there: () => boolean, what: string, limitMs = answerDeadlineMs): Promise<void> {
-    const deadline = AbortSignal.timeout(limitMs)
+  async #until(there: () => boolean, what: string): Promise<void> {
+    const deadline = AbortSignal.timeout(answerDeadlineMs)
     while (!there()) {
       const so = JSON.stringify(this.#bytes.toString('latin1').slice(0, 300))
       if (this.#ended) throw new CutOff(`ended without ${what}; there was ${so}`)
-      if (deadline.aborted) throw new Error(`waited ${limitMs} ms for ${what}; got ${so}`)
+      if (deadline.aborted) throw new Error(`waited ${answerDeadlineMs} ms for ${what}; got ${so}`)
       const { promise, resolve } = Promise.withResolvers<void>()
       this.#waiting.add(resolve)
       deadline.addEventListener('abort', () => resolve(), { once: true })

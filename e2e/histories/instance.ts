@@ -44,7 +44,6 @@ export class HistoryInstance {
 
   async start(): Promise<void> {
     await this.#listen()
-    this.condition = 'up'
     const { body } = await this.#api.expectSoon(201, 'POST', '/api/services/register', {
       name: this.service,
       version: '1.0.0',
@@ -55,6 +54,8 @@ export class HistoryInstance {
     })
     this.id = body.instanceId
     this.#incarnation = body.incarnation
+    // Not before: a registration that is sent again begins anew, and is no fault of anybody.
+    this.condition = 'up'
     this.#beating = setInterval(() => void this.#beat(), heartbeatMs)
   }
 
