@@ -264,6 +264,19 @@ export function misbehavingUpstreams(door: FrontDoor): void {
     await until('the service sees that nobody waits', () => arrived?.socket.destroyed)
   })
 
+  test('a client that goes away ends all that it had asked for on its connection', async () => {
+    const { name, upstream } = await service()
+    const arrived: Exchange[] = []
+    upstream.behave((exchange_) => void arrived.push(exchange_))
+    const client = await RawClient.connect(port)
+    client.write(['first', 'second', 'third'].map((at) => get(`/${name}/${at}`, auth)).join(''))
+    await until('all are there', () => arrived.length === 3)
+    client.socket.destroy()
+    await until('the service sees that nobody waits', () =>
+      arrived.every(({ socket }) => socket.destroyed),
+    )
+  })
+
   test('an upload that breaks off is broken for the service too, and never a short success', async () => {
     const { name, upstream } = await service()
     upstream.behave(answerWith())

@@ -14,17 +14,25 @@ import { HausError } from '@haus/contract/errors'
 import type { Client, Dispatcher } from 'undici'
 import { revoked } from '../../../platform/crypto/access-token-verifier.ts'
 import { problemOf } from '../../../platform/http/problem.ts'
-import { AddressRefused } from '../../../platform/network/address-policy.ts'
 import type { RoutedPrefix } from '../messages.ts'
 import { readAnswerHead } from './answer-head.ts'
 import { bearerToken, type GatewayCaller } from './authentication.ts'
 import { pickInstance } from './balancer.ts'
 import { BodyTooLarge, UploadStream } from './upload-stream.ts'
-import { ConnectRefused, servernamePlaceholder } from './connection-stack.ts'
+import { servernamePlaceholder } from './connection-stack.ts'
 import { statusClass } from './counts.ts'
+import { codeOf, codeOfCut, Ended, isReset, reasonOf, speaksOfInstance } from './failed-attempt.ts'
 import type { GatewayResponse } from './gateway-response.ts'
 import type { Instance } from './instance.ts'
 import type { Plane } from './plane.ts'
+import {
+  bodyTooLarge,
+  headFault,
+  noRoute,
+  pathRefused,
+  retryAfterSeconds,
+  unavailable,
+} from './refusals.ts'
 import { readRequestHead, type RequestHead } from './request-head.ts'
 import { targetFault } from './request-path.ts'
 import { activeMax, waitingMax, type Service } from './service.ts'
@@ -56,17 +64,6 @@ const traceparentPattern = /^00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9
 const clientGoneStatus = 499
 /** Answers of an instance that say that it is not the one that failed the request. */
 const gatewayFailure: ReadonlySet<number> = new Set([502, 503, 504])
-
-/** Why an attempt was ended from this side. */
-class Ended extends Error {
-  override readonly name = 'Ended'
-  readonly why: 'client' | 'head' | 'idle' | 'body' | 'token'
-
-  constructor(why: Ended['why']) {
-    super(why)
-    this.why = why
-  }
-}
 
 export class Exchange implements Dispatcher.DispatchHandler {
   // Read by undici.
@@ -502,7 +499,7 @@ export class Exchange implements Dispatcher.DispatchHandler {
     if (instance === null) return
     if (this.#headTaken) {
       // Half an answer cannot be taken back: a cut connection tells the client that it is not whole.
-      if (!(error instanceof Ended)) this.#blame(instance)
+      if (!(error instanceof Ended) && speaksOfInstance(error)) this.#blame(instance)
       this.#code = codeOfCut(error)
       this.#response.destroy()
       this.#finish()
@@ -544,7 +541,7 @@ export class Exchange implements Dispatcher.DispatchHandler {
       this.#refuse(new HausError('invalid_request', 'The head holds what may not be passed on.'))
       return
     }
-    if (error instanceof ConnectRefused || error instanceof AddressRefused) {
+    if (!speaksOfInstance(error)) {
       instance.breaker.abandoned()
     } else {
       this.#blame(instance)
@@ -793,66 +790,4 @@ function newTrace(hex: string): string {
 function addressOf({ socket }: IncomingMessage): string {
   const address = socket.remoteAddress ?? ''
   return address.startsWith('::ffff:') && address.includes('.') ? address.slice(7) : address
-}
-
-function codeOf(error: Error): string {
-  const code: unknown = 'code' in error ? error.code : undefined
-  return typeof code === 'string' ? code : ''
-}
-
-/** Why an answer under way was cut off. */
-function codeOfCut(error: Error): string {
-  if (!(error instanceof Ended)) return 'upstream_failed'
-  return error.why === 'token' ? 'token_revoked' : 'upstream_timeout'
-}
-
-/** The connection ended before a single byte of an answer. */
-function isReset(code: string): boolean {
-  return code === 'ECONNRESET' || code === 'EPIPE' || code === 'UND_ERR_SOCKET'
-}
-
-function reasonOf(code: string, written: boolean): string {
-  if (written) return 'the gateway saw the connection reset'
-  return code === 'ECONNREFUSED'
-    ? 'the gateway was refused the connection'
-    : `the gateway could not connect (${code})`
-}
-
-function headFault(head: RequestHead): HausError {
-  const detail = head.fault ?? ''
-  if (head.faultField === '') return new HausError('headers_too_large', detail)
-  return new HausError('invalid_request', detail, {
-    fields: [{ field: `header.${head.faultField}`, detail }],
-  })
-}
-
-function pathRefused(detail: string): HausError {
-  return new HausError('path_refused', detail, { fields: [{ field: 'path', detail }] })
-}
-
-function noRoute(why: string): HausError {
-  return new HausError('no_route', `No route leads there: ${why}.`)
-}
-
-function bodyTooLarge(limit: number): HausError {
-  return new HausError('body_too_large', `The body may have at most ${limit} bytes here.`)
-}
-
-function unavailable(
-  detail: string,
-  reason: 'none' | 'circuit_open' | 'limit',
-  retryAfterSecondsMin = 1,
-): HausError {
-  return new HausError('service_unavailable', `${detail} (${reason}).`, {
-    retryAfterSeconds: retryAfterSecondsMin,
-  })
-}
-
-/** Until the first of the open breakers lets somebody try. */
-function retryAfterSeconds(service: Service, nowMs: number): number {
-  let untilMs = Number.POSITIVE_INFINITY
-  for (const { breaker } of service.instances) {
-    if (breaker.state === 'open') untilMs = Math.min(untilMs, breaker.untilMs)
-  }
-  return Number.isFinite(untilMs) ? Math.max(1, Math.ceil((untilMs - nowMs) / 1_000)) : 1
 }

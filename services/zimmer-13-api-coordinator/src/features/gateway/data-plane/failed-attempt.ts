@@ -1,0 +1,57 @@
+/** What the error that ended an attempt says: whose fault it was, and whether the request was run. */
+import { AddressRefused } from '../../../platform/network/address-policy.ts'
+import { ConnectRefused } from './connection-stack.ts'
+import { BodyTooLarge } from './upload-stream.ts'
+
+/** Why an attempt was ended from this side. */
+export class Ended extends Error {
+  override readonly name = 'Ended'
+  readonly why: 'client' | 'head' | 'idle' | 'body' | 'token'
+
+  constructor(why: Ended['why']) {
+    super(why)
+    this.why = why
+  }
+}
+
+/** No port, no file, no memory on this machine: nobody is judged by our own trouble. */
+const ourTrouble: ReadonlySet<string> = new Set([
+  'EADDRNOTAVAIL',
+  'EMFILE',
+  'ENFILE',
+  'ENOBUFS',
+  'ENOMEM',
+])
+
+export function codeOf(error: Error): string {
+  const code: unknown = 'code' in error ? error.code : undefined
+  return typeof code === 'string' ? code : ''
+}
+
+/** False when the error says nothing of the instance: it was the client, a rule, or this machine. */
+export function speaksOfInstance(error: Error): boolean {
+  if (error instanceof BodyTooLarge) return false
+  if (error instanceof ConnectRefused || error instanceof AddressRefused) return false
+  return !ourTrouble.has(codeOf(error))
+}
+
+/** The connection ended before a single byte of an answer. */
+export function isReset(code: string): boolean {
+  return code === 'ECONNRESET' || code === 'EPIPE' || code === 'UND_ERR_SOCKET'
+}
+
+/** For the record of the instance. */
+export function reasonOf(code: string, written: boolean): string {
+  if (written) return 'the gateway saw the connection reset'
+  return code === 'ECONNREFUSED'
+    ? 'the gateway was refused the connection'
+    : `the gateway could not connect (${code})`
+}
+
+/** Why an answer under way was cut off. */
+export function codeOfCut(error: Error): string {
+  if (error instanceof BodyTooLarge) return 'body_too_large'
+  if (!(error instanceof Ended)) return 'upstream_failed'
+  if (error.why === 'body') return 'request_timeout'
+  return error.why === 'token' ? 'token_revoked' : 'upstream_timeout'
+}
