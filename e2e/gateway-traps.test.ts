@@ -12,6 +12,7 @@ import { headers } from './gateway/traps/headers.ts'
 import { beginWaiting, limits } from './gateway/traps/limits.ts'
 import { requestParsing } from './gateway/traps/parsing.ts'
 import { paths } from './gateway/traps/paths.ts'
+import { relay } from './gateway/traps/relay.ts'
 import { forgedUpstreams } from './gateway/traps/ssrf.ts'
 import { streaming } from './gateway/traps/streaming.ts'
 import { misbehavingUpstreams } from './gateway/traps/upstreams.ts'
@@ -31,4 +32,5 @@ await authentication(door)
 forgedUpstreams(door, names)
 misbehavingUpstreams(door)
 streaming(door)
+relay(door)
 await limits(door, patience)

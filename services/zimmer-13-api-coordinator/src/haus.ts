@@ -286,9 +286,10 @@ export function createHaus(config: Config, options: HausOptions): Haus {
     undo.push(async (deadlineMs) => {
       await rm(endpointsFile, { force: true })
       events.stop()
-      relay.close()
       // Together, because both have the same deadline.
       await Promise.all([server.close(deadlineMs), gateway.close(deadlineMs)])
+      // Not before: it cuts what is still under way between the two.
+      relay.close()
     })
     const gatewayUrl = reachableUrl(frontDoor)
     const endpoints = `${JSON.stringify({ api: reachableUrl(listening), gateway: gatewayUrl })}\n`

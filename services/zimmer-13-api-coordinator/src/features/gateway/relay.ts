@@ -43,6 +43,8 @@ export function createRelay(gateway: Gateway): {
         if (value === undefined || withheld.test(name) || name === 'content-type') continue
         headers[name] = Array.isArray(value) ? value.join(', ') : value
       }
+      // It tells the length that GET would have; this answer is to a POST, and has no body.
+      if (request.method === 'HEAD') delete headers['content-length']
       return {
         status: incoming.statusCode ?? 502,
         contentType: incoming.headers['content-type'] ?? 'application/octet-stream',
