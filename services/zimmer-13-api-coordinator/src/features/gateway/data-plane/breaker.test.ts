@@ -53,9 +53,9 @@ test('after 30 s one request at a time tries, and three successes close it', () 
   assert.equal(breaker.allows(29_999), false)
   for (let count = 0; count < 3; count++) {
     assert.equal(breaker.allows(30_001), true)
-    breaker.started()
+    assert.equal(breaker.started(), true)
     assert.equal(breaker.allows(30_001), false, 'one at a time')
-    breaker.succeeded(30_001)
+    breaker.succeeded(30_001, true)
   }
   assert.equal(breaker.state, 'closed')
 })
@@ -67,13 +67,27 @@ test('a failure while trying opens it for longer, up to 300 s; the jitter is a t
   for (let opening = 2; opening <= 12; opening++) {
     nowMs = breaker.untilMs
     assert.ok(breaker.allows(nowMs))
-    breaker.started()
-    breaker.failed(nowMs, halfway, true)
+    breaker.failed(nowMs, halfway, true, breaker.started())
     assert.equal(breaker.untilMs - nowMs, Math.min(30_000 * opening, 300_000))
   }
   const early = new Breaker()
   for (let count = 0; count < 5; count++) early.failed(0, 0, true)
   assert.equal(early.untilMs, 27_000)
+})
+
+test('what began before the opening decides nothing while one request tries', () => {
+  const breaker = new Breaker()
+  failTimes(breaker, 5, 0)
+  assert.ok(breaker.allows(40_000))
+  assert.equal(breaker.started(), true)
+  for (let count = 0; count < 3; count++) breaker.succeeded(40_000)
+  assert.equal(breaker.failed(40_000, halfway, true), false)
+  assert.equal(breaker.state, 'half-open')
+  assert.equal(breaker.allows(40_000), false, 'one is still trying')
+  // Where breakers are ignored a second request may be sent: it is none that tries.
+  assert.equal(breaker.started(), false)
+  breaker.failed(40_000, halfway, true, true)
+  assert.equal(breaker.state, 'open')
 })
 
 test('a client that went away while trying gives the turn to the next', () => {

@@ -8,7 +8,8 @@
  *   any        a probe finds that the instance works again            -> closed
  *
  * A failure is the gateway's: 502, 503, 504, a reset, a timeout; never a 4xx or a 500, which are
- * answers. It knows no clock: every question brings the time along.
+ * answers. While half-open only the request that tries decides: others began before the opening, and
+ * tell of then. It knows no clock: every question brings the time along.
  */
 import type { BreakerState } from '@haus/contract'
 
@@ -60,16 +61,20 @@ export class Breaker {
     return this.#untilMs
   }
 
-  started(): void {
-    if (this.state === 'half-open') this.#trying = true
+  /** True when this request is the one that tries. */
+  started(): boolean {
+    if (this.state !== 'half-open' || this.#trying) return false
+    this.#trying = true
+    return true
   }
 
-  /** The request ended without telling anything, such as when its client went away. */
+  /** The request that tried ended without telling anything, such as when its client went away. */
   abandoned(): void {
     if (this.state === 'half-open') this.#trying = false
   }
 
-  succeeded(nowMs: number): void {
+  succeeded(nowMs: number, tried = false): void {
+    if (this.state === 'half-open' && !tried) return
     this.#inRow = 0
     if (this.state === 'closed') {
       this.#turnTo(nowMs)
@@ -84,7 +89,8 @@ export class Breaker {
   }
 
   /** `mayOpen`: enough others are left. True when it has just opened. */
-  failed(nowMs: number, unit: number, mayOpen: boolean): boolean {
+  failed(nowMs: number, unit: number, mayOpen: boolean, tried = false): boolean {
+    if (this.state === 'half-open' && !tried) return false
     this.#inRow += 1
     if (this.state === 'open') return false
     if (this.state === 'closed') {

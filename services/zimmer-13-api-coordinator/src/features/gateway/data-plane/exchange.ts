@@ -100,6 +100,8 @@ export class Exchange implements Dispatcher.DispatchHandler {
   #retrying = false
   #attempts = 0
   #tried: Instance | null = null
+  /** This attempt decides whether the breaker closes. */
+  #tries = false
   /** Bytes of this attempt have been written. */
   #written = false
   /** The instance has begun to answer. */
@@ -392,7 +394,7 @@ export class Exchange implements Dispatcher.DispatchHandler {
     this.#instance = picked
     this.#instanceId = picked.id
     picked.inFlight += 1
-    picked.breaker.started()
+    this.#tries = picked.breaker.started()
     this.#attempts += 1
     this.#written = false
     this.#answerBegan = false
@@ -491,7 +493,7 @@ export class Exchange implements Dispatcher.DispatchHandler {
     const instance = this.#instance
     this.#leaveInstance(true)
     if (this.#gone) {
-      instance?.breaker.abandoned()
+      if (instance !== null) this.#abandon(instance)
       this.#status = clientGoneStatus
       this.#finish()
       return
@@ -512,12 +514,12 @@ export class Exchange implements Dispatcher.DispatchHandler {
     const { plane } = this
     if (error instanceof Ended) {
       if (error.why === 'body') {
-        instance.breaker.abandoned()
+        this.#abandon(instance)
         this.#refuse(new HausError('request_timeout', 'The body did not arrive in time.'))
         return
       }
       if (error.why === 'token') {
-        instance.breaker.abandoned()
+        this.#abandon(instance)
         this.#refuse(revoked())
         return
       }
@@ -531,18 +533,18 @@ export class Exchange implements Dispatcher.DispatchHandler {
       return
     }
     if (error instanceof BodyTooLarge) {
-      instance.breaker.abandoned()
+      this.#abandon(instance)
       this.#refuse(bodyTooLarge(error.limit))
       return
     }
     const code = codeOf(error)
     if (code === 'UND_ERR_INVALID_ARG') {
-      instance.breaker.abandoned()
+      this.#abandon(instance)
       this.#refuse(new HausError('invalid_request', 'The head holds what may not be passed on.'))
       return
     }
     if (!speaksOfInstance(error)) {
-      instance.breaker.abandoned()
+      this.#abandon(instance)
     } else {
       this.#blame(instance)
       if (!this.#written || (!this.#answerBegan && isReset(code))) {
@@ -591,7 +593,7 @@ export class Exchange implements Dispatcher.DispatchHandler {
     }
     const { breaker } = instance
     const wasOpen = breaker.state !== 'closed'
-    breaker.succeeded(nowMs)
+    breaker.succeeded(nowMs, this.#tries)
     if (wasOpen && breaker.state === 'closed') instance.startSlowly(nowMs)
   }
 
@@ -599,9 +601,14 @@ export class Exchange implements Dispatcher.DispatchHandler {
     const service = this.#service
     if (service === null) return
     const { clock, unit } = this.plane
-    if (instance.breaker.failed(clock.monotonicMs(), unit(), service.mayEject())) {
+    if (instance.breaker.failed(clock.monotonicMs(), unit(), service.mayEject(), this.#tries)) {
       service.counts.ejections += 1
     }
+  }
+
+  /** It ended without telling anything of the instance. */
+  #abandon(instance: Instance): void {
+    if (this.#tries && !this.#headTaken) instance.breaker.abandoned()
   }
 
   #leaveInstance(failed: boolean): void {
