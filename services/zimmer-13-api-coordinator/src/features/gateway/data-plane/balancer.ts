@@ -23,15 +23,33 @@ export type NoInstance = 'none' | 'circuit_open' | 'full'
 /** Used again for every request; a request never waits while it is in use. */
 const open: Instance[] = []
 
-/** `without`: where this request has been tried already. */
+/**
+ * From the best tier in which breakers leave anybody. `without`: where this request has been tried
+ * already.
+ */
 export function pickInstance(
   service: Service,
   without: Instance | null,
   nowMs: number,
   unit: () => number,
 ): Instance | NoInstance {
-  const tier = service.bestTier(nowMs, without)
-  if (tier === null) return 'none'
+  let picked: Instance | NoInstance = 'none'
+  let tier = service.bestTier(nowMs, without)
+  while (tier !== null) {
+    picked = pickOfTier(service, tier, without, nowMs, unit)
+    if (picked !== 'circuit_open') return picked
+    tier = service.bestTier(nowMs, without, tier)
+  }
+  return picked
+}
+
+function pickOfTier(
+  service: Service,
+  tier: number,
+  without: Instance | null,
+  nowMs: number,
+  unit: () => number,
+): Instance | NoInstance {
   const { instances } = service
   open.length = 0
   let inTier = 0

@@ -114,6 +114,16 @@ test('an instance with 256 requests is full; when all are, the request waits', (
   assert.equal(pickInstance(service, null, 1, middle), 'full')
 })
 
+test('when breakers leave nobody of the best, whoever comes next to them serves', () => {
+  const service = serviceOf(known(0), known(1, { state: 'suspect', tier: 2 }))
+  const [best, next] = service.instances
+  assert.equal(pickInstance(service, null, 1, middle), best)
+  eject(best)
+  assert.equal(pickInstance(service, null, 1, middle), next)
+  eject(next)
+  assert.equal(pickInstance(service, null, 1, middle), 'circuit_open')
+})
+
 test('tcp, draining and weightless instances are never picked', () => {
   const service = serviceOf(known(0, { scheme: 'tcp' }), known(1, { tier: null }))
   assert.equal(pickInstance(service, null, 1, middle), 'none')

@@ -34,14 +34,14 @@ export class Service {
     this.name = name
   }
 
-  /** The best tier with anybody in it; null: nobody can serve. */
-  bestTier(nowMs: number, without: Instance | null): number | null {
+  /** The best tier with anybody in it, of those behind `after`; null: nobody can serve. */
+  bestTier(nowMs: number, without: Instance | null, after = -1): number | null {
     let best: number | null = null
     for (let place = 0; place < this.instances.length; place++) {
       const instance = this.instances[place]
       if (instance === undefined || instance === without) continue
       const tier = instance.tier(nowMs)
-      if (tier === null) continue
+      if (tier === null || tier <= after) continue
       if (tier === 0) return 0
       if (best === null || tier < best) best = tier
     }
