@@ -55,6 +55,8 @@ interface Flight {
   readonly group: readonly Pending[]
   /** The index at which the head was expected when it was sent. */
   readonly expectedIndex: number
+  /** The index that had been acknowledged by then: the head cannot have stood before it. */
+  readonly acknowledgedIndex: number
   readonly sentAtMs: number
   readonly staged: Promise<Staged>
   readonly answered: PromiseWithResolvers<void>
@@ -159,6 +161,7 @@ export function createFlusher(options: FlusherOptions): Flusher {
     const flight: Flight = {
       group,
       expectedIndex,
+      acknowledgedIndex: Math.max(confirmedIndex, follower.index),
       sentAtMs: clock.monotonicMs(),
       staged,
       answered: Promise.withResolvers(),
@@ -170,11 +173,12 @@ export function createFlusher(options: FlusherOptions): Flusher {
   }
 
   /** Before the COMMIT, since what is known of the head is what the next group counts on. */
-  function check({ expectedIndex: expected }: Flight, { events, lastIndex }: Staged): void {
+  function check(flight: Flight, { events, lastIndex }: Staged): void {
     const before = lastIndex - events.length
-    const acknowledged = Math.max(confirmedIndex, follower.index)
-    if (before < acknowledged) throw options.rolledBack(acknowledged, before)
-    surprised = before !== expected
+    // Not what is known by now: an audit record holds no lock, and others may have written since.
+    const { acknowledgedIndex } = flight
+    if (before < acknowledgedIndex) throw options.rolledBack(acknowledgedIndex, before)
+    surprised = before !== flight.expectedIndex
     expectedIndex = lastIndex
   }
 

@@ -371,6 +371,45 @@ test(
 )
 
 test(
+  'what others write while the answer to an audit record is on its way is no database that went back',
+  needsDatabase('postgres'),
+  async () => {
+    await using first = await openHouse('postgres')
+    const held = Promise.withResolvers<void>()
+    let written = false
+    class LateAnswers extends pg.Client {
+      // oxlint-disable-next-line typescript/no-explicit-any -- one of the many signatures of query
+      override query(...args: any[]): any {
+        // oxlint-disable-next-line typescript/no-unsafe-argument -- as above
+        const answer: unknown = Reflect.apply(super.query, this, args)
+        if (args[0]?.name !== 'ledger_audits') return answer
+        return Promise.resolve(answer).then(async (rows) => {
+          written = true
+          await held.promise
+          return rows
+        })
+      }
+    }
+    const ownPool = new pg.Pool({
+      connectionString: first.database.location.url,
+      max: 1,
+      types: first.database.pool.options.types,
+      Client: LateAnswers,
+    })
+    const second = follow({ ...first.database, ledgerPool: ownPool }, patientMs)
+    await second.ledger.start()
+    const record = second.ledger.append(auditOnly)
+    await until('the record is written', () => written)
+    await first.ledger.append(counterEntry('a', 0))
+    await until('the second process knows of it', () => second.seen.length === 1)
+    held.resolve()
+    assert.equal((await record).index, 0)
+    await second.ledger.stop(1_000)
+    await ownPool.end()
+  },
+)
+
+test(
   'a stalled database: 503 after 250 ms for what waits and for what is in flight, and all resumes by itself',
   needsDatabase('postgres'),
   async () => {
