@@ -36,7 +36,7 @@ async function takeTour(steps: readonly Step[], last: boolean): Promise<boolean>
       'http://127.0.0.1:8088': house.endpoints['gateway'] ?? '',
       '3000': String(await freePort()),
       // The reader is in the clone, the test in a folder of its own.
-      'npx haus': path.join(repositoryRoot, 'node_modules/.bin/haus'),
+      'npx haus': `"${path.join(repositoryRoot, 'node_modules/.bin/haus')}"`,
     }
     const { PATH, HOME } = process.env
     const env = { PATH, HOME, TZ: 'UTC' }
