@@ -48,6 +48,9 @@ const methods: ReadonlyMap<string, Dispatcher.HttpMethod> = new Map([
 ])
 /** A body up to this size is kept until it is whole: one write, and it can be sent a second time. */
 const keptBodyMaxBytes = 64 * 1024
+/** How long, and how much, is read of a body that is no longer wanted. */
+const droppingMs = 1_000
+const droppedMaxBytes = 4 * 1024 * 1024
 /** An answer up to this size is joined with its head; of a larger one the copy costs more. */
 const joinedMaxBytes = 16 * 1024
 /** An unread body up to this size is read and dropped to keep the connection. */
@@ -151,6 +154,7 @@ export class Exchange implements Dispatcher.DispatchHandler {
     const path = queryAt === -1 ? target : target.slice(0, queryAt)
     const head = readRequestHead(request.rawHeaders, request.httpVersion)
     this.#head = head
+    this.#bodyWhole = !head.hasBody
     this.#targetPath = path
     this.#requestId = plane.requestIdOf(head.requestId ?? undefined)
     this.#traceparent =
@@ -299,7 +303,6 @@ export class Exchange implements Dispatcher.DispatchHandler {
   }
 
   #readBody(head: RequestHead, limit: number): void {
-    this.#bodyWhole = false
     if (head.expectsContinue) this.#response.writeContinue()
     if (!head.chunked && head.contentLength <= keptBodyMaxBytes) {
       this.#keepBody(head.contentLength)
@@ -411,7 +414,6 @@ export class Exchange implements Dispatcher.DispatchHandler {
   onRequestStart(controller: Dispatcher.DispatchController): void {
     this.#controller = controller
     this.#written = true
-    this.#touchedMs = this.plane.clock.monotonicMs()
     if (this.#gone) controller.abort(new Ended('client'))
   }
 
@@ -439,18 +441,21 @@ export class Exchange implements Dispatcher.DispatchHandler {
     this.#response.writeHead(status, fields)
     this.#status = status
     this.#headTaken = true
-    // Small answers have come whole by then, and go out with their head in one write.
-    queueMicrotask(() => this.#flushHead())
+    // A small answer comes whole, nearly always, and goes out with its head in one write: the sweep
+    // looks after the others. Of a large one, or of a stream, the head goes at once.
+    if (answer.contentLength === -1 || answer.contentLength > joinedMaxBytes) {
+      queueMicrotask(() => this.#flushHead())
+    }
   }
 
   onResponseData(controller: Dispatcher.DispatchController, chunk: Buffer): void {
-    this.#touchedMs = this.plane.clock.monotonicMs()
     this.#answerBytes += chunk.length
     // The whole of a small answer goes out with its head, in one write.
     if (!this.#sentAny && chunk.length === this.#contentLength) {
       this.#held = chunk
       return
     }
+    this.#touchedMs = this.plane.clock.monotonicMs()
     this.#sentAny = true
     if (this.#response.write(chunk)) return
     this.#paused = true
@@ -480,12 +485,23 @@ export class Exchange implements Dispatcher.DispatchHandler {
     this.#leaveInstance(false)
     const held = this.#held
     this.#held = null
-    if (held === null) this.#response.end()
+    // First, because it lets go of the body, whose rest may have to be read yet.
+    this.#finish()
+    this.#end(held, this.#contentLength !== -1)
+  }
+
+  /** `mayLinger`: the connection ends with this answer, and its length is known before that. */
+  #end(last: Buffer | null, mayLinger: boolean): void {
+    const response = this.#response
+    if (!this.#bodyWhole && mayLinger && this.#head?.expectsContinue !== true) {
+      if (last === null) response.flushHeaders()
+      else response.write(last)
+      endAfterReading(this.#request, response, this.plane)
+    } else if (last === null) response.end()
     // As text Node joins it with the head into one write; as bytes it would be a vector of two,
     // which costs a fifth of the request's processor time.
-    else if (held.length <= joinedMaxBytes) this.#response.end(held.toString('latin1'), 'latin1')
-    else this.#response.end(held)
-    this.#finish()
+    else if (last.length <= joinedMaxBytes) response.end(last.toString('latin1'), 'latin1')
+    else response.end(last)
   }
 
   onResponseError(_controller: Dispatcher.DispatchController | null, error: Error): void {
@@ -666,6 +682,7 @@ export class Exchange implements Dispatcher.DispatchHandler {
       }
       return
     }
+    this.#flushHead()
     if (idleMs > (this.#stream || this.#paused ? streamIdleTimeoutMs : idleTimeoutMs)) {
       this.#controller.abort(new Ended('idle'))
     }
@@ -714,11 +731,16 @@ export class Exchange implements Dispatcher.DispatchHandler {
         this.#requestId,
       ]
       for (const name in refusal.headers) fields.push(name, refusal.headers[name] ?? '')
-      if (this.#mustClose(error)) fields.push('connection', 'close')
+      const closes = this.#mustClose(error)
+      if (closes) fields.push('connection', 'close')
       if (error.code === 'method_not_allowed') fields.push('allow', [...methods.keys()].join(', '))
       response.writeHead(refusal.status, fields)
-      response.end(this.#request.method === 'HEAD' ? undefined : refusal.body)
-    } else response.destroy()
+      const body = this.#request.method === 'HEAD' ? null : refusal.body
+      this.#finish()
+      this.#end(body, closes)
+      return
+    }
+    response.destroy()
     this.#finish()
   }
 
@@ -783,6 +805,31 @@ export class Exchange implements Dispatcher.DispatchHandler {
       plane.clock.now().getTime(),
     )
   }
+}
+
+/**
+ * The client is still sending a body that nobody wants. Closed with bytes unread, the kernel would
+ * answer with a reset, and that takes the answer away before the client has read it: so what comes
+ * is read and dropped for a moment, and then the connection ends.
+ */
+function endAfterReading(
+  request: IncomingMessage,
+  response: GatewayResponse,
+  { clock }: Plane,
+): void {
+  let left = droppedMaxBytes
+  const end = (): void => {
+    cancel()
+    response.end()
+  }
+  const cancel = clock.after(droppingMs, end)
+  request.on('data', (part: Buffer) => {
+    left -= part.length
+    if (left < 0) end()
+  })
+  request.on('end', end)
+  request.on('close', end)
+  request.resume()
 }
 
 function onDrain(this: GatewayResponse): void {

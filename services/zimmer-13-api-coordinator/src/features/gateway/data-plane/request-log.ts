@@ -90,16 +90,9 @@ function timeOf(nowMs: number): string {
 }
 
 function lineOf(r: RequestRecord, nowMs: number): string {
-  return (
-    `{"level":"info","time":"${timeOf(nowMs)}","name":"zimmer-13","gateway":"request",` +
-    `"method":"${r.method}","host":${textOf(r.host)},"path":${textOf(r.path)},"status":${r.status},` +
-    `"source":"${r.source}"${optional('code', r.code)}${optional('service', r.service)}` +
-    `${optional('instance', r.instance)}${optional('route', r.route)}${optional('caller', r.caller)}` +
-    `,"requestBytes":${r.requestBytes},"answerBytes":${r.answerBytes}` +
-    `,"durationMs":${round(r.durationMs)}${r.firstByteMs < 0 ? '' : `,"firstByteMs":${round(r.firstByteMs)}`}` +
-    `${r.retries === 0 ? '' : `,"retries":${r.retries}`},"requestId":"${r.requestId}"` +
-    `,"traceId":"${r.traceId}","msg":"a request went through the gateway"}\n`
-  )
+  const who = `${optional('code', r.code)}${optional('service', r.service)}${optional('instance', r.instance)}${optional('route', r.route)}${optional('caller', r.caller)}`
+  const times = `"durationMs":${round(r.durationMs)}${r.firstByteMs < 0 ? '' : `,"firstByteMs":${round(r.firstByteMs)}`}${r.retries === 0 ? '' : `,"retries":${r.retries}`}`
+  return `{"level":"info","time":"${timeOf(nowMs)}","name":"zimmer-13","gateway":"request","method":"${r.method}","host":${textOf(r.host)},"path":${textOf(r.path)},"status":${r.status},"source":"${r.source}"${who},"requestBytes":${r.requestBytes},"answerBytes":${r.answerBytes},${times},"requestId":"${r.requestId}","traceId":"${r.traceId}","msg":"a request went through the gateway"}\n`
 }
 
 /** Names, ids and codes of the house: nothing in them needs escaping. */
@@ -113,6 +106,10 @@ function textOf(value: string): string {
   return plain.test(value) ? `"${value}"` : JSON.stringify(value)
 }
 
-function round(ms: number): number {
-  return Math.round(ms * 100) / 100
+/** Hundredths; made of whole numbers, whose text V8 has at hand. */
+function round(ms: number): string {
+  const hundredths = Math.round(ms * 100)
+  const rest = hundredths % 100
+  const whole = (hundredths - rest) / 100
+  return rest === 0 ? `${whole}` : `${whole}.${rest < 10 ? '0' : ''}${rest}`
 }
