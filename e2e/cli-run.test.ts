@@ -240,6 +240,7 @@ test('while the house is away a program starts with what was known last', async 
 
   const second = run(args, { HAUS_URL: door.url })
   await until('it starts from the cache', () => second.stdout().includes('start canary'))
+  await until('it says so', () => second.stderr().includes('moves in when the house is back'))
   second.child.kill('SIGTERM')
   assert.equal((await second.ended)[0], 23, second.stderr())
   assert.match(second.stderr(), /starting with what was known last/)

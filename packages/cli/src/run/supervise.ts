@@ -252,7 +252,11 @@ export async function supervise(options: Supervised): Promise<Ended> {
     for (const credential of house.credentialNames) {
       await changed({ name: credential, current: house.credential(credential), previous: null })
     }
-    note(`${name} is in the house: ${where}.`)
+    note(
+      house.instance === undefined
+        ? `${name} runs at ${where}, and moves in when the house is back.`
+        : `${name} is in the house: ${where}.`,
+    )
 
     const outcome = await Promise.race([stopped, finalEnd()])
     if (outcome === 'stopped') {
