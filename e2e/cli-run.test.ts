@@ -228,6 +228,18 @@ test('python serves files without knowing of any house', async (t) => {
   assert.deepEqual(await instances(), [])
 })
 
+test('nobody reads what it says: the program is looked after all the same', async () => {
+  const running = run(asService)
+  await serves()
+  running.child.stderr?.destroy()
+  const [{ url }] = await first()
+  // It says how the program ended, and nobody is there.
+  await fetch(`${url}/end`).catch(() => {})
+  assert.deepEqual(await running.ended, [7, null])
+  assert.deepEqual(await instances(), [])
+  assert.deepEqual(leftFolders(), [])
+})
+
 test('while the house is away a program starts with what was known last', async () => {
   const door = await openDoor(new URL(house.url))
   const port = await freePort()

@@ -47,6 +47,9 @@ function writeAll(descriptor: number, bytes: Buffer): void {
       rest = rest.subarray(writeSync(descriptor, rest))
     } catch (error) {
       const code = error instanceof Error && 'code' in error ? error.code : undefined
+      // Nobody hears what is said beside the results, such as a terminal that was closed or a logger
+      // that ended. The work goes on: `haus run` has a program to look after and secrets to remove.
+      if (descriptor === 2 && (code === 'EPIPE' || code === 'EIO')) return
       // `haus audit | head -1`: whoever reads has read enough, which is no error of anybody.
       if (code === 'EPIPE') process.exit(0)
       if (code !== 'EAGAIN') throw error
