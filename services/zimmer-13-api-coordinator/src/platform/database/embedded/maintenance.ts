@@ -34,7 +34,7 @@ const defaultSchedule: MaintenanceSchedule = {
 /** The fastest writer seen makes 25 MB of WAL a second: a look each second overshoots by less than half. */
 const walIntervalMs = 1_000
 const vacuumIntervalMs = 30_000
-/** How often a step gives way to waiting queries before it is due regardless: half an hour. */
+/** How often a step gives way to other work before it is due regardless: half an hour. */
 const maxPostponements = 60
 
 export interface Maintenance {
@@ -82,7 +82,7 @@ export function startMaintenance(options: {
   }
 
   const vacuumWhenDue = async (): Promise<void> => {
-    if (pool.waitingCount > 0 && ++postponements < maxPostponements) return
+    if (isBusy(pool) && ++postponements < maxPostponements) return
     postponements = 0
     const { rows } = await pool.query<{ name: string; due: string }>(mostInNeed, [
       schedule.freezeAge,
@@ -104,6 +104,14 @@ export function startMaintenance(options: {
       await running
     },
   }
+}
+
+/**
+ * Somebody has the connection, or waits for it. A ledger under load keeps it, so that nobody waits:
+ * a vacuum of the audit in the middle of that held up its writers for half a second.
+ */
+function isBusy({ waitingCount, idleCount, totalCount }: Pool): boolean {
+  return waitingCount > 0 || idleCount < totalCount
 }
 
 const statements: Record<string, string> = {
