@@ -9,6 +9,7 @@ import { after, before, test } from 'node:test'
 import { until as untilWithin } from '../services/zimmer-13-api-coordinator/src/testing/until.ts'
 import { spawnHaus } from './cli.ts'
 import { createIdentity } from './client.ts'
+import { freePort } from './free-port.ts'
 import { startHouse, temporaryFolder, type House } from './harness.ts'
 
 /** Programs start and end on a machine that runs other tests. */
@@ -357,11 +358,3 @@ test(
     )
   },
 )
-
-async function freePort(): Promise<number> {
-  const server = net.createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as net.AddressInfo
-  server.close()
-  return port
-}

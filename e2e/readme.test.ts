@@ -1,9 +1,9 @@
 /** The tour of the README, run as a reader runs it: in bash, beside a new house. */
 import assert from 'node:assert/strict'
 import { mkdirSync, readFileSync, rmSync } from 'node:fs'
-import { createServer } from 'node:net'
 import path from 'node:path'
 import { test } from 'node:test'
+import { freePort } from './free-port.ts'
 import { assertShown, runSteps, stepsOf, type Step } from './guide.ts'
 import { repositoryRoot, startHouse, temporaryFolder } from './harness.ts'
 
@@ -48,14 +48,4 @@ async function takeTour(steps: readonly Step[], last: boolean): Promise<boolean>
   } finally {
     rmSync(folder, { recursive: true, force: true })
   }
-}
-
-/** Free a moment ago, which is as good as it gets for a program that is told its port. */
-async function freePort(): Promise<number> {
-  const server = createServer()
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  const address = server.address()
-  await new Promise((resolve) => server.close(resolve))
-  if (typeof address !== 'object' || address === null) throw new Error('no port')
-  return address.port
 }

@@ -9,8 +9,9 @@ import { inspect } from 'node:util'
 import { Secret, serviceTokens } from '@haus/sdk/client'
 import { ManualClock } from '../packages/sdk/src/testing/manual-clock.ts'
 import { createCredential } from './client.ts'
+import { freePort } from './free-port.ts'
 import { repositoryRoot, startHouse, temporaryFolder, type House } from './harness.ts'
-import { createPlace, folder, freePort, startService, until, type Place } from './sdk-service.ts'
+import { createPlace, folder, startService, until, type Place } from './sdk-service.ts'
 
 const canary = 'canary-7f3a'
 

@@ -102,12 +102,3 @@ export async function until<T>(what: string, look: () => T | Promise<T>): Promis
     await delay(20)
   }
 }
-
-/** For a house that has to come back at the same address. */
-export async function freePort(): Promise<number> {
-  const listener = http.createServer().listen(0, '127.0.0.1')
-  await once(listener, 'listening')
-  const { port } = listener.address() as AddressInfo
-  await new Promise((resolve) => listener.close(resolve))
-  return port
-}

@@ -9,8 +9,9 @@ import { rmSync } from 'node:fs'
 import path from 'node:path'
 import { test } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
+import { freePort } from './free-port.ts'
 import { repositoryRoot, startHouse, temporaryFolder } from './harness.ts'
-import { createPlace, freePort, until, type Place } from './sdk-service.ts'
+import { createPlace, until, type Place } from './sdk-service.ts'
 
 const long = process.env['HAUS_TEST_LONG'] === '1'
 const awayMs = long ? 120_000 : 5_000

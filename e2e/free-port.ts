@@ -1,0 +1,12 @@
+/** A port for a program that has to be told one before it runs. */
+import { once } from 'node:events'
+import { createServer, type AddressInfo } from 'node:net'
+
+/** Free a moment ago, which is as good as it gets. */
+export async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as AddressInfo
+  await new Promise((resolve) => server.close(resolve))
+  return port
+}
