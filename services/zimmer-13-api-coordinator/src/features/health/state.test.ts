@@ -72,11 +72,19 @@ test('a reason stands as long as something is wrong, and no longer', () => {
   assert.equal(after('healthy', tellsDegraded).reason, 'it says so itself')
 })
 
+test('a suspect on its way back that is doubted again is probed at once, as at the first doubt', () => {
+  const again = after('healthy', doubted, pass, doubted)
+  assert.deepEqual(again, after('healthy', doubted))
+  assert.equal(recheckAfterMs(again), 0)
+  assert.equal(after('healthy', doubted, pass, doubted, refused, refused, refused).state, 'offline')
+})
+
 test('a suspect is probed at 0, 200 and 600 ms; a hiccup is looked at again after 1 and 3 s', () => {
   const suspect = after('healthy', refused)
   const delays = [suspect, weigh(suspect, refused), weigh(weigh(suspect, refused), refused)]
   assert.deepEqual(delays.map(recheckAfterMs), [0, 200, 400])
-  assert.equal(recheckAfterMs(after('suspect', refused, pass, refused)), 1_000)
+  assert.equal(recheckAfterMs(after('suspect', refused, refused, pass)), 1_000)
+  assert.equal(recheckAfterMs(after('suspect', refused, pass, refused)), 200)
   assert.equal(recheckAfterMs(after('healthy', timeout)), 1_000)
   assert.equal(recheckAfterMs(after('healthy', timeout, timeout)), 3_000)
   assert.equal(recheckAfterMs(after('healthy', pass)), null)

@@ -11,6 +11,7 @@
  *   degraded            it no longer says so                 healthy
  *   suspect, unknown    2 probes in a row pass               healthy, or degraded
  *   suspect, unknown    3 probes in a row fail               offline
+ *   suspect             a probe has passed, and a new doubt  suspect from the beginning
  *   offline             2 probes in a row pass               healthy, or degraded
  *
  * `draining` and `maintenance` are the operator's and stand beside the machine. Nothing gets
@@ -64,7 +65,9 @@ export function weigh(standing: Standing, evidence: Evidence): Standing {
     case 'failed':
       return failed(standing, evidence.reason)
     case 'doubted':
-      return isServing(standing.state) ? enter(standing, 'suspect', evidence.reason) : standing
+      return isServing(standing.state) || isReturning(standing)
+        ? enter(standing, 'suspect', evidence.reason)
+        : standing
     case 'told':
       return told(standing, evidence.degraded)
   }
@@ -72,6 +75,11 @@ export function weigh(standing: Standing, evidence: Evidence): Standing {
 
 function isServing(state: Believed): boolean {
   return state === 'healthy' || state === 'degraded'
+}
+
+/** A suspect on its way back, which is looked at less often: a new doubt must not wait for that. */
+function isReturning({ state, successes }: Standing): boolean {
+  return state === 'suspect' && successes > 0
 }
 
 function passed(standing: Standing, ailing: string | null): Standing {
@@ -110,7 +118,7 @@ function enter(standing: Standing, state: Believed, reason: string | null): Stan
   return { ...standing, state, reason, failures: 0, successes: 0, probes: 0 }
 }
 
-/** Probes of a suspect at 0, 200 and 600 ms after the first doubt, then each second. */
+/** Probes of a suspect at 0, 200 and 600 ms after the doubt; later ones a second after one that passes. */
 const suspectDelaysMs = [0, 200, 400] as const
 /** After a failure: soon, then less soon. */
 const recheckDelaysMs = [1_000, 3_000] as const
@@ -125,7 +133,9 @@ export function recheckAfterMs(standing: Standing): number | null {
     case 'degraded':
       return standing.failures === 0 ? null : (recheckDelaysMs[standing.failures - 1] ?? null)
     case 'suspect':
-      return suspectDelaysMs[standing.probes] ?? 1_000
+      return (
+        suspectDelaysMs[standing.successes > 0 ? standing.probes : standing.failures] ?? 1_000
+      )
     case 'pending':
     case 'unknown':
       return recheckDelaysMs[Math.max(0, standing.failures - 1)] ?? 1_000
