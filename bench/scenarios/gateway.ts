@@ -8,7 +8,8 @@
  * others check nothing and log nothing; nginx and HAProxy balance over the same two addresses.
  *
  * They take turns in short runs, so that a machine that slows down does so for all of them. With
- * two cores or more, the one under test has a core of its own; wrk and the upstream share another.
+ * two cores or more, the one under test has a core of its own; wrk, the upstream and this process,
+ * which reads the log of the house, share another.
  */
 import { execFile } from 'node:child_process'
 import os from 'node:os'
@@ -72,6 +73,7 @@ async function run({ seconds, progress }: BenchContext): Promise<Outcome> {
   const cores = placesOf()
   const { ports: upstreams, pid } = await startUpstream(stack)
   await pin(pid, cores.others)
+  await pin(process.pid, cores.others)
 
   const contestants: Contestant[] = [await startOurs(stack, upstreams)]
   const proxies: RunningProxy[] = [stack.use(await startFastifyHttpProxy(upstreams[0] ?? 0))]

@@ -133,9 +133,7 @@ export function recheckAfterMs(standing: Standing): number | null {
     case 'degraded':
       return standing.failures === 0 ? null : (recheckDelaysMs[standing.failures - 1] ?? null)
     case 'suspect':
-      return (
-        suspectDelaysMs[standing.successes > 0 ? standing.probes : standing.failures] ?? 1_000
-      )
+      return suspectDelaysMs[standing.successes > 0 ? standing.probes : standing.failures] ?? 1_000
     case 'pending':
     case 'unknown':
       return recheckDelaysMs[Math.max(0, standing.failures - 1)] ?? 1_000

@@ -17,6 +17,7 @@ import type {
 } from '../messages.ts'
 import { createAuthentication } from './authentication.ts'
 import { House } from './house.ts'
+import { InFlight } from './in-flight.ts'
 import type { Instance } from './instance.ts'
 import { createListener, listen } from './listener.ts'
 import type { Plane } from './plane.ts'
@@ -96,7 +97,7 @@ export function createDataPlane(options: {
         reason,
       })
     },
-    exchanges: new Set(),
+    exchanges: new InFlight(),
     refused: [0, 0, 0, 0, 0],
     draining: false,
   }
@@ -225,6 +226,7 @@ export function createDataPlane(options: {
       every(sweepMs, () => {
         const nowMs = clock.monotonicMs()
         for (const exchange of plane.exchanges) exchange.sweep(nowMs)
+        for (const service of house.services()) service.sweep(nowMs)
       })
       every(countsEveryMs, () => tell({ kind: 'counts', counts: countsOf() }))
       every(logFlushMs, () => log.flush())

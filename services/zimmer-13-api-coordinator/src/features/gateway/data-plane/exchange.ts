@@ -1,7 +1,7 @@
 /**
  * One request on its way: understood, admitted, sent to an instance, answered.
  *
- * It is at the same time what undici reads the request from and what it tells the answer to, and
+ * It is at the same time what the connection reads the request from and tells the answer to, and
  * what Node's response belongs to, so that a request costs one object and no closures. It never
  * waits for anything but the client, the instance and the check of a new token.
  *
@@ -9,20 +9,15 @@
  * would have to hold each other.
  */
 import type { IncomingMessage } from 'node:http'
-import type { Readable } from 'node:stream'
 import { HausError } from '@haus/contract/errors'
-import type { Client, Dispatcher } from 'undici'
 import { revoked } from '../../../platform/crypto/access-token-verifier.ts'
 import { problemOf } from '../../../platform/http/problem.ts'
 import type { RoutedPrefix } from '../messages.ts'
-import { readAnswerHead } from './answer-head.ts'
 import { bearerToken, type GatewayCaller } from './authentication.ts'
 import { pickInstance } from './balancer.ts'
-import { BodyTooLarge, UploadStream } from './upload-stream.ts'
-import { servernamePlaceholder } from './connection-stack.ts'
 import { statusClass } from './counts.ts'
-import { codeOf, codeOfCut, Ended, isReset, reasonOf, speaksOfInstance } from './failed-attempt.ts'
 import type { GatewayResponse } from './gateway-response.ts'
+import type { Placed } from './in-flight.ts'
 import type { Instance } from './instance.ts'
 import type { Plane } from './plane.ts'
 import {
@@ -36,15 +31,29 @@ import {
 import { readRequestHead, type RequestHead } from './request-head.ts'
 import { targetFault } from './request-path.ts'
 import { activeMax, waitingMax, type Service } from './service.ts'
+import type { AnswerHead } from './upstream/answer-head.ts'
+import type { ConnectionStack } from './upstream/connection-stack.ts'
+import { InvalidHead, type Attempt, type UpstreamConnection } from './upstream/connection.ts'
+import {
+  BodyTooLarge,
+  codeOf,
+  codeOfCut,
+  ConnectTimedOut,
+  Ended,
+  isReset,
+  reasonOf,
+  speaksOfInstance,
+} from './upstream/failed-attempt.ts'
+import { Upload } from './upstream/upload.ts'
 
-const methods: ReadonlyMap<string, Dispatcher.HttpMethod> = new Map([
-  ['GET', 'GET'],
-  ['HEAD', 'HEAD'],
-  ['POST', 'POST'],
-  ['PUT', 'PUT'],
-  ['PATCH', 'PATCH'],
-  ['DELETE', 'DELETE'],
-  ['OPTIONS', 'OPTIONS'],
+const methods: ReadonlySet<string> = new Set([
+  'GET',
+  'HEAD',
+  'POST',
+  'PUT',
+  'PATCH',
+  'DELETE',
+  'OPTIONS',
 ])
 /** A body up to this size is kept until it is whole: one write, and it can be sent a second time. */
 const keptBodyMaxBytes = 64 * 1024
@@ -55,6 +64,8 @@ const droppedMaxBytes = 4 * 1024 * 1024
 const joinedMaxBytes = 16 * 1024
 /** An unread body up to this size is read and dropped to keep the connection. */
 const discardMaxBytes = 64 * 1024
+/** A host that is there takes a connection in milliseconds. */
+const connectTimeoutMs = 2_000
 const answerHeadTimeoutMs = 15_000
 const idleTimeoutMs = 60_000
 const streamIdleTimeoutMs = 300_000
@@ -68,15 +79,15 @@ const clientGoneStatus = 499
 /** Answers of an instance that say that it is not the one that failed the request. */
 const gatewayFailure: ReadonlySet<number> = new Set([502, 503, 504])
 
-export class Exchange implements Dispatcher.DispatchHandler {
-  // Read by undici.
-  method: Dispatcher.HttpMethod = 'GET'
+export class Exchange implements Attempt, Placed {
+  /** Among those under way. */
+  place = -1
+  // Read by the connection.
+  method = 'GET'
   path = '/'
+  host: string | null = null
   headers: string[] = []
-  body: Buffer | Readable | null = null
-  readonly reset = false
-  readonly blocking = false
-  readonly servername = servernamePlaceholder
+  body: Buffer | Upload | null = null
 
   readonly plane: Plane
   readonly #request: IncomingMessage
@@ -96,8 +107,7 @@ export class Exchange implements Dispatcher.DispatchHandler {
   #instance: Instance | null = null
   /** Of the last attempt, for the log. */
   #instanceId: string | null = null
-  #client: Client | null = null
-  #controller: Dispatcher.DispatchController | null = null
+  #connection: UpstreamConnection | null = null
   #admitted = false
   #waiting = false
   #retrying = false
@@ -105,20 +115,17 @@ export class Exchange implements Dispatcher.DispatchHandler {
   #tried: Instance | null = null
   /** This attempt decides whether the breaker closes. */
   #tries = false
-  /** Bytes of this attempt have been written. */
+  /** This attempt has begun to be written. */
   #written = false
-  /** The instance has begun to answer. */
-  #answerBegan = false
   #headTaken = false
   #done = false
-  #gone = false
   #stream = false
   #paused = false
   #drainHeard = false
   #status = 0
   #code: string | null = null
   #contentLength = -1
-  #held: Buffer | null = null
+  #held: string | Buffer | null = null
   #sentAny = false
   #attemptMs = 0
   #touchedMs = 0
@@ -162,8 +169,8 @@ export class Exchange implements Dispatcher.DispatchHandler {
         ? head.traceparent
         : newTrace(plane.traceHex())
     if (head.fault !== null) throw headFault(head)
-    const method = methods.get(request.method ?? '')
-    if (method === undefined) {
+    const method = request.method ?? ''
+    if (!methods.has(method)) {
       throw new HausError('method_not_allowed', 'The gateway does not pass this method on.')
     }
     this.method = method
@@ -217,7 +224,7 @@ export class Exchange implements Dispatcher.DispatchHandler {
   }
 
   #called(caller: GatewayCaller, label: string | null, path: string, query: string): void {
-    if (this.#done || this.#gone) return
+    if (this.#done) return
     this.#caller = caller.service
     this.#token = caller
     if (label === null) {
@@ -275,7 +282,10 @@ export class Exchange implements Dispatcher.DispatchHandler {
     const { fields } = head
     const { authorization, host } = head
     // Without a Host of its own the request gets that of the instance.
-    if (host !== null && !this.#isRelay) fields.push('host', host, 'x-forwarded-host', host)
+    if (host !== null && !this.#isRelay) {
+      this.host = host
+      fields.push('x-forwarded-host', host)
+    }
     // One of ours ends here; one of the application's own goes on.
     if (authorization !== null && !this.#isRelay) {
       const used = head.hausToken === null && this.#route === null
@@ -308,8 +318,8 @@ export class Exchange implements Dispatcher.DispatchHandler {
       this.#keepBody(head.contentLength)
       return
     }
-    if (!head.chunked) this.headers.push('content-length', String(head.contentLength))
-    this.body = new UploadStream(this.#request, limit, (bytes, whole) => {
+    const length = head.chunked ? null : head.contentLength
+    this.body = new Upload(this.#request, length, limit, (bytes, whole) => {
       this.#requestBytes += bytes
       this.#touchedMs = this.plane.clock.monotonicMs()
       if (whole) this.#bodyWhole = true
@@ -326,7 +336,7 @@ export class Exchange implements Dispatcher.DispatchHandler {
       this.#touchedMs = this.plane.clock.monotonicMs()
     })
     this.#request.on('end', () => {
-      if (this.#done || this.#gone || this.#requestBytes !== length) return
+      if (this.#done || this.#requestBytes !== length) return
       this.#bodyWhole = true
       const [only] = parts
       this.body = parts.length === 1 && only ? only : Buffer.concat(parts)
@@ -400,28 +410,28 @@ export class Exchange implements Dispatcher.DispatchHandler {
     this.#tries = picked.breaker.started()
     this.#attempts += 1
     this.#written = false
-    this.#answerBegan = false
-    this.#controller = null
     this.#attemptMs = nowMs
     this.#touchedMs = nowMs
-    const client = picked.connections.take()
-    this.#client = client
-    client.dispatch(this, this)
+    picked.connections.dispatch(this)
   }
 
-  // What undici tells.
+  // What the connection asks and tells.
 
-  onRequestStart(controller: Dispatcher.DispatchController): void {
-    this.#controller = controller
+  awaits(connections: ConnectionStack): boolean {
+    return this.#instance?.connections === connections && this.#connection === null
+  }
+
+  onConnecting(connection: UpstreamConnection): void {
+    this.#connection = connection
+  }
+
+  onWriting(connection: UpstreamConnection): void {
+    this.#connection = connection
     this.#written = true
-    if (this.#gone) controller.abort(new Ended('client'))
   }
 
-  onResponseStarted(): void {
-    this.#answerBegan = true
-  }
-
-  onResponseStart(controller: Dispatcher.DispatchController, status: number): void {
+  onAnswerHead(answer: AnswerHead): void {
+    const { status, fields } = answer
     // Interim answers are between the instance and us.
     if (status < 200) return
     const nowMs = this.plane.clock.monotonicMs()
@@ -430,9 +440,6 @@ export class Exchange implements Dispatcher.DispatchHandler {
     const instance = this.#instance
     if (instance === null) return
     this.#judge(instance, status, nowMs)
-    const raw = controller.rawHeaders
-    const answer = readAnswerHead(Array.isArray(raw) ? raw : [], status)
-    const { fields } = answer
     this.#contentLength = answer.contentLength
     this.#stream = answer.isEventStream
     fields.push('x-request-id', this.#requestId)
@@ -448,18 +455,19 @@ export class Exchange implements Dispatcher.DispatchHandler {
     }
   }
 
-  onResponseData(controller: Dispatcher.DispatchController, chunk: Buffer): void {
-    this.#answerBytes += chunk.length
-    // The whole of a small answer goes out with its head, in one write.
-    if (!this.#sentAny && chunk.length === this.#contentLength) {
-      this.#held = chunk
+  onAnswerData(bytes: Buffer): void {
+    this.#answerBytes += bytes.length
+    // The whole of a small answer goes out with its head, in one write. As text Node joins it with
+    // the head; as bytes it would be a vector of two, which costs a fifth of the processor time.
+    if (!this.#sentAny && bytes.length === this.#contentLength) {
+      this.#held = bytes.length <= joinedMaxBytes ? bytes.toString('latin1') : Buffer.from(bytes)
       return
     }
     this.#touchedMs = this.plane.clock.monotonicMs()
     this.#sentAny = true
-    if (this.#response.write(chunk)) return
+    if (this.#response.write(Buffer.from(bytes))) return
     this.#paused = true
-    controller.pause()
+    this.#connection?.pause()
     if (this.#drainHeard) return
     this.#drainHeard = true
     this.#response.on('drain', onDrain)
@@ -470,7 +478,7 @@ export class Exchange implements Dispatcher.DispatchHandler {
     if (!this.#paused) return
     this.#paused = false
     this.#touchedMs = this.plane.clock.monotonicMs()
-    this.#controller?.resume()
+    this.#connection?.resume()
   }
 
   /** The head goes out although nothing of the body is there yet. */
@@ -480,9 +488,9 @@ export class Exchange implements Dispatcher.DispatchHandler {
     this.#response.flushHeaders()
   }
 
-  onResponseEnd(): void {
+  onAnswerEnd(): void {
     if (this.#done) return
-    this.#leaveInstance(false)
+    this.#leaveInstance()
     const held = this.#held
     this.#held = null
     // First, because it lets go of the body, whose rest may have to be read yet.
@@ -491,24 +499,26 @@ export class Exchange implements Dispatcher.DispatchHandler {
   }
 
   /** `mayLinger`: the connection ends with this answer, and its length is known before that. */
-  #end(last: Buffer | null, mayLinger: boolean): void {
+  #end(last: string | Buffer | null, mayLinger: boolean): void {
     const response = this.#response
     if (!this.#bodyWhole && mayLinger && this.#head?.expectsContinue !== true) {
       if (last === null) response.flushHeaders()
-      else response.write(last)
+      else response.write(last, 'latin1')
       endAfterReading(this.#request, response, this.plane)
     } else if (last === null) response.end()
-    // As text Node joins it with the head into one write; as bytes it would be a vector of two,
-    // which costs a fifth of the request's processor time.
-    else if (last.length <= joinedMaxBytes) response.end(last.toString('latin1'), 'latin1')
-    else response.end(last)
+    else response.end(last, 'latin1')
   }
 
-  onResponseError(_controller: Dispatcher.DispatchController | null, error: Error): void {
+  /** Ends the attempt from this side. */
+  #abort(error: Error): void {
+    this.onAttemptFailed(error, this.#headTaken)
+  }
+
+  onAttemptFailed(error: Error, answerBegan: boolean): void {
     if (this.#done) return
     const instance = this.#instance
-    this.#leaveInstance(true)
-    if (this.#gone) {
+    this.#leaveInstance()
+    if (error instanceof Ended && error.why === 'client') {
       if (instance !== null) this.#abandon(instance)
       this.#status = clientGoneStatus
       this.#finish()
@@ -523,10 +533,10 @@ export class Exchange implements Dispatcher.DispatchHandler {
       this.#finish()
       return
     }
-    this.#failed(instance, error)
+    this.#failed(instance, error, answerBegan)
   }
 
-  #failed(instance: Instance, error: Error): void {
+  #failed(instance: Instance, error: Error, answerBegan: boolean): void {
     const { plane } = this
     if (error instanceof Ended) {
       if (error.why === 'body') {
@@ -553,21 +563,22 @@ export class Exchange implements Dispatcher.DispatchHandler {
       this.#refuse(bodyTooLarge(error.limit))
       return
     }
-    const code = codeOf(error)
-    if (code === 'UND_ERR_INVALID_ARG') {
+    if (error instanceof InvalidHead) {
       this.#abandon(instance)
       this.#refuse(new HausError('invalid_request', 'The head holds what may not be passed on.'))
       return
     }
+    const code = codeOf(error)
+    const reset = this.#written && !answerBegan && isReset(code)
     if (!speaksOfInstance(error)) {
       this.#abandon(instance)
     } else {
       this.#blame(instance)
-      if (!this.#written || (!this.#answerBegan && isReset(code))) {
+      if (!this.#written || reset) {
         plane.report(instance, reasonOf(code, this.#written))
       }
     }
-    if (this.#tryAnother(instance, code)) return
+    if (this.#tryAnother(instance, reset)) return
     this.#refuse(
       new HausError(
         'upstream_failed',
@@ -579,11 +590,11 @@ export class Exchange implements Dispatcher.DispatchHandler {
   }
 
   /** Once, on another instance, and only where the request cannot have been run or may be run again. */
-  #tryAnother(instance: Instance, code: string): boolean {
+  #tryAnother(instance: Instance, reset: boolean): boolean {
     const service = this.#service
     if (service === null || this.#attempts > 1) return false
-    if (this.#written && (this.#answerBegan || !isReset(code) || !this.#mayRunAgain())) return false
-    if (this.body instanceof UploadStream && !this.body.untouched) return false
+    if (this.#written && !(reset && this.#mayRunAgain())) return false
+    if (this.body instanceof Upload && !this.body.untouched) return false
     const nowMs = this.plane.clock.monotonicMs()
     if (service.bestTier(nowMs, instance) === null) return false
     if (!service.mayRetry(instance, nowMs)) return false
@@ -627,29 +638,24 @@ export class Exchange implements Dispatcher.DispatchHandler {
     if (this.#tries && !this.#headTaken) instance.breaker.abandoned()
   }
 
-  #leaveInstance(failed: boolean): void {
+  /** After a whole answer its connection is kept; otherwise it ends here. */
+  #leaveInstance(): void {
     const instance = this.#instance
-    const client = this.#client
+    const connection = this.#connection
     this.#instance = null
-    this.#client = null
-    this.#controller = null
-    if (instance === null || client === null) return
+    this.#connection = null
+    if (instance === null) return
     instance.inFlight -= 1
-    if (failed) instance.connections.discard(client)
-    else instance.connections.giveBack(client)
+    if (connection !== null) {
+      instance.connections.giveBack(connection, this.plane.clock.monotonicMs())
+    }
   }
 
   /** The client is gone; for an answer that is already whole this is its ordinary end. */
   onClosed(): void {
-    if (this.#done || this.#gone) return
-    this.#gone = true
+    if (this.#done) return
     if (this.#waiting) this.#service?.waiting.delete(this)
-    if (this.#controller !== null) this.#controller.abort(new Ended('client'))
-    else if (this.#client === null) {
-      this.#status = clientGoneStatus
-      this.#finish()
-    }
-    // Else it is still connecting: `onRequestStart` or `onResponseError` comes.
+    this.#abort(new Ended('client'))
   }
 
   /** Every half a second: has it waited too long for somebody? */
@@ -665,26 +671,26 @@ export class Exchange implements Dispatcher.DispatchHandler {
       return
     }
     if (!this.#bodyWhole && this.#uploadTooSlow(nowMs, idleMs)) {
-      if (this.#controller !== null) this.#controller.abort(new Ended('body'))
-      else if (this.#client === null) {
-        this.#refuse(new HausError('request_timeout', 'The body did not arrive in time.'))
-      }
+      if (this.#instance !== null) this.#abort(new Ended('body'))
+      else this.#refuse(new HausError('request_timeout', 'The body did not arrive in time.'))
       return
     }
-    if (this.#controller === null) return
+    if (this.#instance === null) return
     if (this.#token !== null && this.#hasEnded(this.#token, nowMs)) {
-      this.#controller.abort(new Ended('token'))
+      this.#abort(new Ended('token'))
+      return
+    }
+    if (!this.#written) {
+      if (idleMs > connectTimeoutMs) this.#abort(new ConnectTimedOut())
       return
     }
     if (!this.#headTaken) {
-      if (this.#bodyWhole && idleMs > answerHeadTimeoutMs) {
-        this.#controller.abort(new Ended('head'))
-      }
+      if (this.#bodyWhole && idleMs > answerHeadTimeoutMs) this.#abort(new Ended('head'))
       return
     }
     this.#flushHead()
     if (idleMs > (this.#stream || this.#paused ? streamIdleTimeoutMs : idleTimeoutMs)) {
-      this.#controller.abort(new Ended('idle'))
+      this.#abort(new Ended('idle'))
     }
   }
 
@@ -733,7 +739,7 @@ export class Exchange implements Dispatcher.DispatchHandler {
       for (const name in refusal.headers) fields.push(name, refusal.headers[name] ?? '')
       const closes = this.#mustClose(error)
       if (closes) fields.push('connection', 'close')
-      if (error.code === 'method_not_allowed') fields.push('allow', [...methods.keys()].join(', '))
+      if (error.code === 'method_not_allowed') fields.push('allow', [...methods].join(', '))
       response.writeHead(refusal.status, fields)
       const body = this.#request.method === 'HEAD' ? null : refusal.body
       this.#finish()
@@ -760,7 +766,7 @@ export class Exchange implements Dispatcher.DispatchHandler {
     const nowMs = plane.clock.monotonicMs()
     const durationMs = nowMs - this.#startedMs
     plane.exchanges.delete(this)
-    if (this.body instanceof UploadStream) this.body.destroy()
+    if (this.body instanceof Upload) this.body.stop()
     const service = this.#service
     const byGateway = !this.#headTaken
     if (service === null) {

@@ -3,38 +3,45 @@
  * request costs one lookup per field and no lower-casing.
  */
 
-export type FieldKind =
+type AnyFieldKind =
   /** Travels on as it is. */
   | 'pass'
   /** Belongs to one connection (RFC 9110 section 7.6.1), or must not come from a client. */
   | 'drop'
-  | 'authorization'
   | 'connection'
   | 'content-length'
-  | 'content-type'
+  | 'transfer-encoding'
+
+export type RequestFieldKind =
+  | AnyFieldKind
+  | 'authorization'
   | 'expect'
-  | 'haus-source'
   | 'haus-token'
   | 'host'
   | 'idempotency-key'
   | 'relay'
   | 'traceparent'
-  | 'transfer-encoding'
   | 'upgrade'
   | 'via'
   | 'x-request-id'
 
-export interface Field {
+export type AnswerFieldKind =
+  | AnyFieldKind
+  | 'content-type'
+  | 'keep-alive'
+  /** No name that a field may have; in a request Node's parser refuses it. */
+  | 'malformed'
+
+export interface Field<Kind> {
   /** In lower case. */
   readonly name: string
-  readonly kind: FieldKind
+  readonly kind: Kind
 }
 
 /** Names in use in one house; somebody who sends thousands makes only himself slow. */
 const rememberedMax = 2_048
 
 const hopByHop = [
-  'keep-alive',
   'proxy-connection',
   'proxy-authenticate',
   'proxy-authorization',
@@ -43,8 +50,9 @@ const hopByHop = [
   'http2-settings',
 ]
 
-const inRequest: ReadonlyMap<string, FieldKind> = new Map<string, FieldKind>([
-  ...hopByHop.map((name): [string, FieldKind] => [name, 'drop']),
+const inRequest: ReadonlyMap<string, RequestFieldKind> = new Map<string, RequestFieldKind>([
+  ...hopByHop.map((name): [string, RequestFieldKind] => [name, 'drop']),
+  ['keep-alive', 'drop'],
   // Whatever says who is in front is the gateway's to say.
   ...[
     'forwarded',
@@ -53,7 +61,7 @@ const inRequest: ReadonlyMap<string, FieldKind> = new Map<string, FieldKind>([
     'true-client-ip',
     'x-original-url',
     'x-rewrite-url',
-  ].map((name): [string, FieldKind] => [name, 'drop']),
+  ].map((name): [string, RequestFieldKind] => [name, 'drop']),
   ...(
     [
       'authorization',
@@ -69,16 +77,17 @@ const inRequest: ReadonlyMap<string, FieldKind> = new Map<string, FieldKind>([
       'via',
       'x-request-id',
     ] as const
-  ).map((name): [string, FieldKind] => [name, name]),
+  ).map((name): [string, RequestFieldKind] => [name, name]),
 ])
 
-const inAnswer: ReadonlyMap<string, FieldKind> = new Map<string, FieldKind>([
-  ...hopByHop.map((name): [string, FieldKind] => [name, 'drop']),
-  ['transfer-encoding', 'drop'],
+const inAnswer: ReadonlyMap<string, AnswerFieldKind> = new Map<string, AnswerFieldKind>([
+  ...hopByHop.map((name): [string, AnswerFieldKind] => [name, 'drop']),
   ['upgrade', 'drop'],
   ['connection', 'connection'],
   ['content-length', 'content-length'],
   ['content-type', 'content-type'],
+  ['keep-alive', 'keep-alive'],
+  ['transfer-encoding', 'transfer-encoding'],
   // An answer of a service cannot pass for one of the gateway, nor its id for that of the request.
   ['haus-source', 'drop'],
   ['x-request-id', 'drop'],
@@ -86,7 +95,10 @@ const inAnswer: ReadonlyMap<string, FieldKind> = new Map<string, FieldKind>([
 
 export const relayFieldPrefix = 'haus-relay'
 
-function requestKind(name: string): FieldKind {
+/** RFC 9110 section 5.6.2: a token. */
+const fieldName = /^[!#$%&'*+\-.^_`|~0-9a-z]+$/
+
+function requestKind(name: string): RequestFieldKind {
   const known = inRequest.get(name)
   if (known !== undefined) return known
   // Programs behind read `X_Forwarded_For` and `X-Forwarded-For` as one variable.
@@ -95,8 +107,8 @@ function requestKind(name: string): FieldKind {
   return name.startsWith('x-forwarded-') || name.startsWith('haus-') ? 'drop' : 'pass'
 }
 
-function remember(kindOf: (name: string) => FieldKind): (written: string) => Field {
-  const remembered = new Map<string, Field>()
+function remember<Kind>(kindOf: (name: string) => Kind): (written: string) => Field<Kind> {
+  const remembered = new Map<string, Field<Kind>>()
   return (written) => {
     const known = remembered.get(written)
     if (known !== undefined) return known
@@ -109,7 +121,9 @@ function remember(kindOf: (name: string) => FieldKind): (written: string) => Fie
 }
 
 export const requestField = remember(requestKind)
-export const answerField = remember((name) => inAnswer.get(name) ?? 'pass')
+export const answerField = remember(
+  (name) => inAnswer.get(name) ?? (fieldName.test(name) ? 'pass' : 'malformed'),
+)
 
 /** A client may not have these taken away by naming them in Connection: somebody decides by them. */
 const notNominated: ReadonlySet<string> = new Set([

@@ -1,7 +1,7 @@
 /** Everything the data plane decides by, as the last messages from the main thread told it. */
 import { createAddressPolicy } from '../../../platform/network/address-policy.ts'
 import type { Listener, RoutedPrefix, TrafficService, TrafficUpdate } from '../messages.ts'
-import type { ConnectRules } from './connection-stack.ts'
+import type { ConnectRules } from './upstream/connect.ts'
 import { compileRoutes, type PublishedRoutes } from './routes.ts'
 import { Service } from './service.ts'
 

@@ -4,7 +4,8 @@
  */
 import type { TrafficInstance } from '../messages.ts'
 import { Breaker } from './breaker.ts'
-import { ConnectionStack, type ConnectRules } from './connection-stack.ts'
+import type { ConnectRules } from './upstream/connect.ts'
+import { ConnectionStack } from './upstream/connection-stack.ts'
 
 /** A degraded instance takes a quarter of its share. */
 const degradedShare = 0.25

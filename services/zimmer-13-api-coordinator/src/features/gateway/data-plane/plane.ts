@@ -3,6 +3,7 @@ import type { Clock } from '../../../platform/clock/clock.ts'
 import type { Authentication } from './authentication.ts'
 import type { Exchange } from './exchange.ts'
 import type { House } from './house.ts'
+import type { InFlight } from './in-flight.ts'
 import type { Instance } from './instance.ts'
 import type { RequestLog } from './request-log.ts'
 import type { Host } from './request-host.ts'
@@ -26,7 +27,7 @@ export interface Plane {
   /** The gateway itself saw that nobody answers there. */
   readonly report: (instance: Instance, reason: string) => void
   /** Under way, for the sweep of timeouts. */
-  readonly exchanges: Set<Exchange>
+  readonly exchanges: InFlight<Exchange>
   /** Answers of the gateway by class, before a service was known. */
   readonly refused: number[]
   draining: boolean

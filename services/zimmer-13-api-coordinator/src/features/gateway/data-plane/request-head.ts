@@ -103,10 +103,6 @@ export function readRequestHead(raw: readonly string[], httpVersion: string): Re
         if (name === 'haus-relay-secret') head.relaySecret = value
         else if (name === 'haus-relay-caller') head.relayCaller = value
         break
-      case 'content-type':
-      case 'haus-source':
-        // Kinds of answers only.
-        break
     }
   }
   if (raw.length > 2 * fieldsMax) return refuse(head, '', `may have ${fieldsMax} fields at most`)

@@ -2,7 +2,7 @@
  * One line per request: where it went, how it ended, how long it took. Never a query value, a body
  * or a header; the path only without its query.
  *
- * Lines are made as text here and written by the main thread in batches. When it falls behind, lines are
+ * Lines are gathered here and written by the main thread in batches. When it falls behind, lines are
  * lost and counted, because a log must not hold up traffic or fill the memory.
  */
 export interface RequestRecord {
@@ -29,15 +29,22 @@ export interface RequestRecord {
 
 /** Written at the latest so long after. */
 export const logFlushMs = 100
-/** A batch is sent early when it has so many characters. */
+/** A batch is sent early when it has no room for one more line of this length. */
 const batchChars = 64 * 1024
+/** The longest: a head of 16 KiB, all of it path, each character as `\\u0000`, with names and times. */
+const lineMaxChars = 100 * 1024
 /** What may be on its way to the main thread; at 300 characters a line some 14,000 requests. */
 const underWayMaxChars = 4 * 1024 * 1024
 
 export class RequestLog {
   /** Lines that were not written. */
   lost = 0
-  #lines = ''
+  /**
+   * As bytes, because a text that grows is a tree of its pieces until it is read: kept for a batch,
+   * they cost 15 µs of a request's 65 in collecting and joining.
+   */
+  readonly #batch = Buffer.allocUnsafeSlow(batchChars + lineMaxChars)
+  #chars = 0
   #count = 0
   #underWayChars = 0
   readonly #send: ((lines: string, count: number) => void) | null
@@ -52,20 +59,21 @@ export class RequestLog {
   }
 
   add(record: RequestRecord, nowMs: number): void {
-    if (this.#underWayChars + this.#lines.length > underWayMaxChars) {
+    if (this.#underWayChars + this.#chars > underWayMaxChars) {
       this.lost += 1
       return
     }
-    this.#lines += lineOf(record, nowMs)
+    // What reaches the gateway as a request is Latin-1, so that a character is a byte.
+    this.#chars += this.#batch.write(lineOf(record, nowMs), this.#chars, 'latin1')
     this.#count += 1
-    if (this.#lines.length >= batchChars) this.flush()
+    if (this.#chars >= batchChars) this.flush()
   }
 
   flush(): void {
     if (this.#count === 0) return
-    const lines = this.#lines
+    const lines = this.#batch.toString('latin1', 0, this.#chars)
     const count = this.#count
-    this.#lines = ''
+    this.#chars = 0
     this.#count = 0
     this.#underWayChars += lines.length
     this.#send?.(lines, count)

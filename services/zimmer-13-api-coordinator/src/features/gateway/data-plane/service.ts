@@ -2,7 +2,7 @@
 import { nextTurn } from '../../../platform/clock/next-turn.ts'
 import type { TrafficService, TrafficUpdate } from '../messages.ts'
 import { Counts } from './counts.ts'
-import type { ConnectRules } from './connection-stack.ts'
+import type { ConnectRules } from './upstream/connect.ts'
 import { Instance } from './instance.ts'
 
 /** Requests of one service under way, and as many that wait; more is an overload, not a burst. */
@@ -97,6 +97,11 @@ export class Service {
     if (others) this.instances = [...this.#byId.values()]
   }
 
+  /** Closes connections that have been idle for too long. */
+  sweep(nowMs: number): void {
+    for (const { connections } of this.instances) connections.sweep(nowMs)
+  }
+
   retire(): void {
     for (const { connections } of this.instances) connections.retire()
     this.instances = []
@@ -105,7 +110,7 @@ export class Service {
 
   /**
    * A place is free again, and goes to whoever waits longest. He uses it in the next turn of the
-   * loop: the connection that has just been given back must first be seen to be quiet.
+   * loop: a thousand that are refused one after the other would otherwise be nested in each other.
    */
   release(): void {
     for (const next of this.waiting) {

@@ -1,8 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { AddressRefused } from '../../../platform/network/address-policy.ts'
-import { codeOfCut, Ended, speaksOfInstance } from './failed-attempt.ts'
-import { BodyTooLarge } from './upload-stream.ts'
+import { AddressRefused } from '../../../../platform/network/address-policy.ts'
+import { BodyTooLarge, codeOfCut, Ended, speaksOfInstance } from './failed-attempt.ts'
 
 const failure = (code: string): Error => Object.assign(new Error(code), { code })
 
@@ -18,7 +17,7 @@ test('no instance is judged by what its client did, or by an address that Haus d
 })
 
 test('a connection that is refused, reset or not taken speaks of the instance', () => {
-  for (const code of ['ECONNREFUSED', 'ECONNRESET', 'UND_ERR_CONNECT_TIMEOUT', 'UND_ERR_SOCKET']) {
+  for (const code of ['ECONNREFUSED', 'ECONNRESET', 'EPIPE', 'ETIMEDOUT']) {
     assert.equal(speaksOfInstance(failure(code)), true, code)
   }
 })

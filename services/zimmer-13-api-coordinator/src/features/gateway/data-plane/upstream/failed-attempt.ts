@@ -1,7 +1,6 @@
 /** What the error that ended an attempt says: whose fault it was, and whether the request was run. */
-import { AddressRefused } from '../../../platform/network/address-policy.ts'
-import { ConnectRefused } from './connection-stack.ts'
-import { BodyTooLarge } from './upload-stream.ts'
+import { AddressRefused } from '../../../../platform/network/address-policy.ts'
+import { ConnectRefused } from './connect.ts'
 
 /** Why an attempt was ended from this side. */
 export class Ended extends Error {
@@ -12,6 +11,28 @@ export class Ended extends Error {
     super(why)
     this.why = why
   }
+}
+
+export class BodyTooLarge extends Error {
+  override readonly name = 'BodyTooLarge'
+  readonly limit: number
+
+  constructor(limit: number) {
+    super('the body is larger than the limit')
+    this.limit = limit
+  }
+}
+
+/** Nobody took the connection. */
+export class ConnectTimedOut extends Error {
+  override readonly name = 'ConnectTimedOut'
+  readonly code = 'ETIMEDOUT'
+}
+
+/** The instance closed the connection before its answer was whole. */
+export class UpstreamClosed extends Error {
+  override readonly name = 'UpstreamClosed'
+  readonly code = 'ECONNRESET'
 }
 
 /** No port, no file, no memory on this machine: nobody is judged by our own trouble. */
@@ -37,7 +58,7 @@ export function speaksOfInstance(error: Error): boolean {
 
 /** The connection ended before a single byte of an answer. */
 export function isReset(code: string): boolean {
-  return code === 'ECONNRESET' || code === 'EPIPE' || code === 'UND_ERR_SOCKET'
+  return code === 'ECONNRESET' || code === 'EPIPE'
 }
 
 /** For the record of the instance. */
