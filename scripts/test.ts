@@ -28,10 +28,10 @@ const checkTimeoutMs = 180_000
 /** The crash tests are the longest files, at about a minute on two slow cores. */
 const defaultFileTimeoutMs = 240_000
 /**
- * One more than there are cores, since every file waits now and then. Each may start an embedded
- * database of 200 MB and more, so many cores do not get many more.
+ * Two more than there are cores, since files wait now and then: with one more, a tenth of two cores
+ * was idle. Each may start an embedded database of 200 MB and more, so many cores do not get many more.
  */
-const defaultConcurrency = Math.min(availableParallelism() + 1, 4)
+const defaultConcurrency = Math.min(availableParallelism() + 2, 6)
 /** The longest ones, seen on two cores: begun last, one of them would run on alone at the end. */
 const begunFirst = [
   'e2e/crash.test.ts',
