@@ -1,12 +1,24 @@
 /** A port for a program that has to be told one before it runs. */
+import { randomInt } from 'node:crypto'
 import { once } from 'node:events'
-import { createServer, type AddressInfo } from 'node:net'
+import { createServer } from 'node:net'
 
-/** Free a moment ago, which is as good as it gets. */
+/**
+ * Below the ports that a kernel gives to whoever asks for any, 32768 and up on Linux: of those one
+ * that has just been let go is soon another program's, with as many connections as tests make.
+ */
+const lowest = 15_000
+const highest = 30_000
+
 export async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  await new Promise((resolve) => server.close(resolve))
-  return port
+  for (;;) {
+    const port = randomInt(lowest, highest)
+    const server = createServer()
+    const opened = once(server, 'listening')
+    server.listen(port, '127.0.0.1')
+    const isFree = await opened.then(() => true).catch(() => false)
+    if (!isFree) continue
+    await new Promise((resolve) => server.close(resolve))
+    return port
+  }
 }

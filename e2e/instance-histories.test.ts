@@ -16,9 +16,9 @@ import { startHouse } from './harness.ts'
 import { History } from './histories/history.ts'
 
 const long = process.env['HAUS_TEST_LONG'] === '1'
-const histories = long ? 200 : 25
-/** At one time: they mostly wait, and share two cores with other tests. */
-const atOnce = long ? 20 : 25
+const histories = long ? 200 : 12
+/** At one time: they mostly wait, but the short run shares two cores with other tests. */
+const atOnce = long ? 20 : 6
 
 const seed = Number(process.env['HAUS_TEST_SEED'] ?? randomInt(2 ** 31))
 

@@ -28,10 +28,11 @@ const checkTimeoutMs = 180_000
 /** The crash tests are the longest files, at about a minute on two slow cores. */
 const defaultFileTimeoutMs = 240_000
 /**
- * Two more than there are cores, since files wait now and then: with one more, a tenth of two cores
- * was idle. Each may start an embedded database of 200 MB and more, so many cores do not get many more.
+ * One more than there are cores, since every file waits now and then; with two more they only get
+ * into each other's way. Each may start an embedded database of 200 MB and more, so many cores do
+ * not get many more.
  */
-const defaultConcurrency = Math.min(availableParallelism() + 2, 6)
+const defaultConcurrency = Math.min(availableParallelism() + 1, 4)
 /** The longest ones, seen on two cores: begun last, one of them would run on alone at the end. */
 const begunFirst = [
   'e2e/crash.test.ts',

@@ -185,14 +185,3 @@ function accepts(port: number): Promise<boolean> {
     socket.once('error', () => resolve(false))
   })
 }
-
-/** Free now; the programs here cannot be told to take any. */
-export async function freePort(): Promise<number> {
-  const server = net.createServer()
-  server.listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as net.AddressInfo
-  server.close()
-  await once(server, 'close')
-  return port
-}

@@ -15,12 +15,12 @@ import { execFile } from 'node:child_process'
 import os from 'node:os'
 import { promisify } from 'node:util'
 import { createIdentity, requestToken } from '../../e2e/client.ts'
+import { freePort } from '../../e2e/free-port.ts'
 import { until } from '../../services/zimmer-13-api-coordinator/src/testing/until.ts'
 import { HouseUnderTest } from '../house-under-test.ts'
 import { cpuMsOf } from '../process-usage.ts'
 import { startFastifyHttpProxy } from '../proxies/fastify-http-proxy.ts'
 import {
-  freePort,
   haproxyVersion,
   nginxVersion,
   startHaproxy,
