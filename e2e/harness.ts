@@ -156,7 +156,7 @@ interface Running {
 
 function spawnHouse(options: HouseOptions & { readonly dataDir: string }): Running {
   const startedMs = performance.now()
-  const child = spawn(process.execPath, [mainFile], {
+  const child = spawn(process.execPath, [...compilerFlags(), mainFile], {
     cwd: repositoryRoot,
     env: houseEnvironment(options),
     stdio: ['ignore', 'pipe', 'pipe'],
@@ -180,6 +180,11 @@ function spawnHouse(options: HouseOptions & { readonly dataDir: string }): Runni
     }
   })
   return { child, pid, ended, stdout, stderr }
+}
+
+/** In a run of all tests a house lives for seconds, as their own databases do: see `scripts/test-files.ts`. */
+function compilerFlags(): string[] {
+  return process.execArgv.filter((argument) => argument.startsWith('--no-wasm-'))
 }
 
 export function houseEnvironment(

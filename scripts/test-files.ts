@@ -65,7 +65,7 @@ async function runFile(run: TestRun, file: string, report: string): Promise<File
     process.execPath,
     [
       // The database of a test lives for seconds: to compile its warm functions again takes a fifth
-      // of a file's processor time and never pays. Houses in processes of their own run as shipped.
+      // of a file's processor time and never pays. Houses that it starts take this over.
       '--no-wasm-tier-up',
       '--no-wasm-dynamic-tiering',
       `--test-reporter=${path.join(import.meta.dirname, 'test-reporter.ts')}`,
