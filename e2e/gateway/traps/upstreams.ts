@@ -251,6 +251,26 @@ export function misbehavingUpstreams(door: FrontDoor): void {
     assert.notEqual(upstream.only.connection, first)
   })
 
+  test('a client that was told to go on has the whole of an early answer, and its instance stays trusted', async () => {
+    const { name, upstream } = await service()
+    upstream.behave(({ socket }) => {
+      socket.write('HTTP/1.1 413 Content Too Large\r\nContent-Length: 2\r\n\r\nno')
+    })
+    await using client = await RawClient.connect(port)
+    client.write(
+      `POST /${name}/early HTTP/1.1\r\nHost: haus.localhost\r\n${auth}Content-Length: 1000000\r\nExpect: 100-continue\r\n\r\n`,
+    )
+    assert.equal(await client.interim(), 100)
+    client.write('x'.repeat(300_000))
+    const answer = await client.answer()
+    assert.deepEqual([answer.status, answer.body.toString()], [413, 'no'])
+    // What comes behind the answer is read and dropped, or the kernel would take the answer back.
+    client.write('x'.repeat(300_000))
+    await until('the gateway has closed the connection', () => client.ended)
+    const { body } = await door.operator.expect(200, 'GET', `/api/gateway/status?service=${name}`)
+    assert.equal(body.items[0].instances[0].state, 'healthy')
+  })
+
   test('a client that goes away ends the request to the service', async () => {
     const { name, upstream } = await service()
     let arrived: Exchange | undefined

@@ -21,7 +21,7 @@ export interface DiscoveryQuery {
 
 export interface Discovery {
   /** The answer as JSON. @throws HausError service_not_found */
-  answer(query: DiscoveryQuery): Buffer
+  answer(query: DiscoveryQuery): Buffer | string
   /** What is believed of an instance of this service has changed, and the view has not. */
   forget(service: string): void
 }
@@ -39,12 +39,15 @@ const filtersMax = 32
 /** Whole answers are kept ready up to this size per selection; beyond it the parts are joined per call. */
 const readyMaxBytes = 1024 * 1024
 
+/** An answer up to this size is kept as text: Node joins it with its head into one write. */
+const textMaxBytes = 16 * 1024
+
 interface Selection {
   readonly balancer: Balancer
   readonly heads: readonly Buffer[]
   readonly tail: Buffer
   /** By candidate; null when all of them together would be too much to keep. */
-  readonly ready: (Buffer | undefined)[] | null
+  readonly ready: (Buffer | string | undefined)[] | null
   readonly nobody: Buffer
 }
 
@@ -165,10 +168,14 @@ export function createDiscovery(sources: DiscoverySources): Discovery {
       const head = heads[pick]
       if (!head) return nobody
       if (!ready) return Buffer.concat([head, tail])
-      return (ready[pick] ??= Buffer.concat([head, tail]))
+      return (ready[pick] ??= readyOf(Buffer.concat([head, tail])))
     },
     forget(service) {
       known.delete(service)
     },
   }
+}
+
+function readyOf(answer: Buffer): Buffer | string {
+  return answer.length <= textMaxBytes ? answer.toString() : answer
 }

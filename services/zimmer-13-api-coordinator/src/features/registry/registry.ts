@@ -91,7 +91,7 @@ export interface Registry extends HealthReports {
   ): Promise<ConfigRecord>
 
   /** JSON, from memory. @throws HausError service_not_found */
-  discover(query: DiscoveryQuery): Buffer
+  discover(query: DiscoveryQuery): Buffer | string
   /** The index the view stands at, and its age; cheap enough for every answer. */
   freshness(): { readonly index: number; readonly ageMs: number }
   /** What somebody else has seen of an instance, such as the gateway: counts at once. */

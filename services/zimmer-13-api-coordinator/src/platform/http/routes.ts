@@ -55,7 +55,7 @@ export interface RoutesOptions {
 export interface Answer {
   readonly status: number
   readonly body?: unknown
-  readonly raw?: Buffer
+  readonly raw?: Buffer | string
   readonly stream?: Readable
   /** Of a stream; default: what the operation declares. */
   readonly contentType?: string

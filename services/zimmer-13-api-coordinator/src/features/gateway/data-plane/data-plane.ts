@@ -26,6 +26,8 @@ import { logFlushMs, RequestLog } from './request-log.ts'
 import type { Service } from './service.ts'
 
 const sweepMs = 500
+/** A sweep that is later than this says more of this machine than of anybody else. */
+const stallMs = 1_000
 const countsEveryMs = 1_000
 /** Traces in hex, made so many at a time: one call for random bytes costs as much as a small request's parse. */
 const tracesPerFill = 256
@@ -223,8 +225,13 @@ export function createDataPlane(options: {
       const relay = createListener(plane, null, true)
       const relayBound = await listen(relay, '127.0.0.1', 0)
       servers.push(relay)
+      let sweptMs = clock.monotonicMs()
       every(sweepMs, () => {
         const nowMs = clock.monotonicMs()
+        // This thread has stood still: what arrived meanwhile has not been read yet, and nobody is late.
+        const stalled = nowMs - sweptMs > sweepMs + stallMs
+        sweptMs = nowMs
+        if (stalled) return
         for (const exchange of plane.exchanges) exchange.sweep(nowMs)
         for (const service of house.services()) service.sweep(nowMs)
       })

@@ -9,6 +9,7 @@
  * would have to hold each other.
  */
 import type { IncomingMessage } from 'node:http'
+import type { Socket } from 'node:net'
 import { HausError } from '@haus/contract/errors'
 import { revoked } from '../../../platform/crypto/access-token-verifier.ts'
 import { problemOf } from '../../../platform/http/problem.ts'
@@ -133,6 +134,8 @@ export class Exchange implements Attempt, Placed {
   #requestBytes = 0
   #answerBytes = 0
   #bodyWhole = true
+  /** The client was told to send its body. */
+  #continued = false
 
   constructor(plane: Plane, request: IncomingMessage, response: GatewayResponse, isRelay: boolean) {
     this.plane = plane
@@ -313,7 +316,10 @@ export class Exchange implements Attempt, Placed {
   }
 
   #readBody(head: RequestHead, limit: number): void {
-    if (head.expectsContinue) this.#response.writeContinue()
+    if (head.expectsContinue) {
+      this.#continued = true
+      this.#response.writeContinue()
+    }
     if (!head.chunked && head.contentLength <= keptBodyMaxBytes) {
       this.#keepBody(head.contentLength)
       return
@@ -501,7 +507,8 @@ export class Exchange implements Attempt, Placed {
   /** `mayLinger`: the connection ends with this answer, and its length is known before that. */
   #end(last: string | Buffer | null, mayLinger: boolean): void {
     const response = this.#response
-    if (!this.#bodyWhole && mayLinger && this.#head?.expectsContinue !== true) {
+    const waits = this.#head?.expectsContinue === true && !this.#continued
+    if (!this.#bodyWhole && mayLinger && !waits) {
       if (last === null) response.flushHeaders()
       else response.write(last, 'latin1')
       endAfterReading(this.#request, response, this.plane)
@@ -529,7 +536,7 @@ export class Exchange implements Attempt, Placed {
       // Half an answer cannot be taken back: a cut connection tells the client that it is not whole.
       if (!(error instanceof Ended) && speaksOfInstance(error)) this.#blame(instance)
       this.#code = codeOfCut(error)
-      this.#response.destroy()
+      this.#cut()
       this.#finish()
       return
     }
@@ -570,7 +577,9 @@ export class Exchange implements Attempt, Placed {
     }
     const code = codeOf(error)
     const reset = this.#written && !answerBegan && isReset(code)
-    if (!speaksOfInstance(error)) {
+    // Who answers early and closes breaks off what is still being sent to him: that is no fault.
+    const early = reset && this.body instanceof Upload && !this.#bodyWhole
+    if (!speaksOfInstance(error) || early) {
       this.#abandon(instance)
     } else {
       this.#blame(instance)
@@ -671,7 +680,9 @@ export class Exchange implements Attempt, Placed {
       return
     }
     if (!this.#bodyWhole && this.#uploadTooSlow(nowMs, idleMs)) {
-      if (this.#instance !== null) this.#abort(new Ended('body'))
+      // It is the instance that does not take it.
+      const blocked = this.body instanceof Upload && this.body.blocked
+      if (this.#instance !== null) this.#abort(new Ended(blocked ? 'head' : 'body'))
       else this.#refuse(new HausError('request_timeout', 'The body did not arrive in time.'))
       return
     }
@@ -746,8 +757,15 @@ export class Exchange implements Attempt, Placed {
       this.#end(body, closes)
       return
     }
-    response.destroy()
+    this.#cut()
     this.#finish()
+  }
+
+  /** Also when it is the turn of another answer on this connection: then as soon as it is this one's. */
+  #cut(): void {
+    const response = this.#response
+    if (response.socket === null) response.once('socket', (socket: Socket) => socket.destroy())
+    response.destroy()
   }
 
   /** A head that can be read in two ways may be the first half of a smuggled one. */

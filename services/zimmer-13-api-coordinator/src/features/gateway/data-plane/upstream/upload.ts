@@ -19,6 +19,8 @@ export class Upload {
   readonly length: number | null
   /** Nothing of it has been read. */
   untouched = true
+  /** The instance has not taken what was written. */
+  blocked = false
   readonly #request: IncomingMessage
   readonly #limit: number
   readonly #onBytes: (bytes: number, whole: boolean) => void
@@ -49,6 +51,7 @@ export class Upload {
   }
 
   resume(): void {
+    this.blocked = false
     if (this.#target !== null) this.#request.resume()
   }
 
@@ -66,7 +69,10 @@ export class Upload {
     this.#size += bytes.length
     this.#onBytes(bytes.length, false)
     if (this.#size > this.#limit) this.#fail(new BodyTooLarge(this.#limit))
-    else if (this.#target?.writeBody(bytes) === false) this.#request.pause()
+    else if (this.#target?.writeBody(bytes) === false) {
+      this.blocked = true
+      this.#request.pause()
+    }
   }
 
   readonly #end = (): void => {
