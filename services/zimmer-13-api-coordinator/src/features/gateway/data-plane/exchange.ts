@@ -34,7 +34,12 @@ import { targetFault } from './request-path.ts'
 import { activeMax, waitingMax, type Service } from './service.ts'
 import type { AnswerHead } from './upstream/answer-head.ts'
 import type { ConnectionStack } from './upstream/connection-stack.ts'
-import { InvalidHead, type Attempt, type UpstreamConnection } from './upstream/connection.ts'
+import {
+  InvalidHead,
+  joinedMaxBytes,
+  type Attempt,
+  type UpstreamConnection,
+} from './upstream/connection.ts'
 import {
   BodyTooLarge,
   codeOf,
@@ -61,8 +66,6 @@ const keptBodyMaxBytes = 64 * 1024
 /** How long, and how much, is read of a body that is no longer wanted. */
 const droppingMs = 1_000
 const droppedMaxBytes = 4 * 1024 * 1024
-/** An answer up to this size is joined with its head; of a larger one the copy costs more. */
-const joinedMaxBytes = 16 * 1024
 /** An unread body up to this size is read and dropped to keep the connection. */
 const discardMaxBytes = 64 * 1024
 /** A host that is there takes a connection in milliseconds. */

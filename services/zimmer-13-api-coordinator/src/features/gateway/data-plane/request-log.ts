@@ -29,9 +29,9 @@ export interface RequestRecord {
 
 /** Written at the latest so long after. */
 export const logFlushMs = 100
-/** A batch is sent early when it has no room for one more line of this length. */
+/** A batch is sent early when it has so many characters. */
 const batchChars = 64 * 1024
-/** The longest: a head of 16 KiB, all of it path, each character as `\\u0000`, with names and times. */
+/** The longest: a head of 16 KiB, all of it path, each character as `\u0000`, with names and times. */
 const lineMaxChars = 100 * 1024
 /** What may be on its way to the main thread; at 300 characters a line some 14,000 requests. */
 const underWayMaxChars = 4 * 1024 * 1024

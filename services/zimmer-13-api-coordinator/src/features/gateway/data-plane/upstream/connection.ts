@@ -44,8 +44,8 @@ const keepAliveMarginMs = 1_000
 /** Below the 5 s after which Node's own servers close, so that we close first. */
 const keepAliveMs = 4_000
 const keepAliveMaxMs = 60_000
-/** A body up to this size goes out in one text with its head; a copy of more costs more than a second write. */
-const joinedMaxBytes = 16 * 1024
+/** A body up to this size, either way, goes out in one text with its head; a copy of more costs more than a second write. */
+export const joinedMaxBytes = 16 * 1024
 
 const readBuffer = Buffer.allocUnsafeSlow(64 * 1024)
 /** Methods whose meaning needs a body: without one they say so (RFC 9110 section 8.6). */
