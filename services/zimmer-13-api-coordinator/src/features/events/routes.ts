@@ -6,8 +6,6 @@ export function eventRoutes(routes: Routes, events: Events): void {
   routes.implement(streamEvents, ({ query, headers, context }) => ({
     status: 200,
     headers: {
-      'content-type': 'text/event-stream',
-      'cache-control': 'no-store',
       // A buffering proxy in front would hold events back.
       'x-accel-buffering': 'no',
     },

@@ -46,13 +46,13 @@ export function identityRoutes(routes: Routes, identity: Identity): void {
         token_type: 'Bearer',
         expires_in: expiresInSeconds,
       },
-      headers: { Pragma: 'no-cache' },
+      headers: { pragma: 'no-cache' },
     }
   })
 
   routes.implement(getJwks, () => ({
     status: 200,
     body: identity.jwks(),
-    headers: { 'Cache-Control': `public, max-age=${jwksMaxAgeSeconds}` },
+    headers: { 'cache-control': `public, max-age=${jwksMaxAgeSeconds}` },
   }))
 }

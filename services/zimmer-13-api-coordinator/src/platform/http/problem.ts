@@ -69,8 +69,8 @@ export function tokenErrorOf(error: HausError): Refusal {
       JSON.stringify({ error: tokenErrorCode(error, status), error_description: asciiOf(error) }),
     ),
     headers: {
-      Pragma: 'no-cache',
-      ...(status === 401 && { 'WWW-Authenticate': 'Basic realm="haus"' }),
+      pragma: 'no-cache',
+      ...(status === 401 && { 'www-authenticate': 'Basic realm="haus"' }),
       ...retryOf(error, status),
     },
   }
@@ -94,7 +94,7 @@ function asciiOf(error: HausError): string {
 function challengeOf(error: HausError, status: number): Record<string, string> {
   if (status !== 401) return {}
   return {
-    'WWW-Authenticate':
+    'www-authenticate':
       error.code === 'unauthenticated'
         ? 'Bearer realm="haus"'
         : 'Bearer realm="haus", error="invalid_token"',
@@ -104,7 +104,7 @@ function challengeOf(error: HausError, status: number): Record<string, string> {
 function retryOf(error: HausError, status: number): Record<string, string> {
   // Every 503 of this house is expected to pass within seconds.
   const seconds = error.retryAfterSeconds ?? (status === 503 ? 1 : null)
-  return seconds === null ? {} : { 'Retry-After': String(Math.max(1, Math.ceil(seconds))) }
+  return seconds === null ? {} : { 'retry-after': String(Math.max(1, Math.ceil(seconds))) }
 }
 
 /**

@@ -409,6 +409,26 @@ test('an answer from the view says its index and its age, wherever the contract 
   })
 })
 
+test('the headers of an operation take the place of the usual ones, and none is there twice', async () => {
+  const own = {
+    'cache-control': 'public, max-age=60',
+    'x-content-type-options': 'own',
+    etag: '"1"',
+  }
+  await withServer(
+    async (server) => {
+      const plain = await ask(server, '/health/ready')
+      assert.equal(plain.headers.get('cache-control'), 'no-store')
+      assert.equal(plain.headers.get('x-content-type-options'), 'nosniff')
+      const answer = await ask(server, '/health/live')
+      // One that is there twice comes joined with a comma.
+      for (const [name, value] of Object.entries(own)) assert.equal(answer.headers.get(name), value)
+      assert.equal(answer.headers.get('content-type'), 'application/json')
+    },
+    { handlers: { getLive: () => ({ status: 200, body: { status: 'alive' }, headers: own }) } },
+  )
+})
+
 test('a house with an operation missing or doubled does not start', async () => {
   await withServer(async (server) => {
     const { http } = server

@@ -15,7 +15,7 @@ import type { TSchema } from 'typebox'
 import { anonymous } from './caller.ts'
 import type { Caller, RequestContext } from './caller.ts'
 import { announcesBody, pathOf, sourceOf } from './exchange.ts'
-import type { Exchange, RefusalShape } from './exchange.ts'
+import type { Age, Exchange, RefusalShape } from './exchange.ts'
 import { notOwn } from './not-own.ts'
 import { createCoercion, parseParameters } from './query.ts'
 import {
@@ -44,7 +44,7 @@ export interface RoutesOptions {
    */
   authenticate(authorization: string | undefined, info: RequestInfo): Caller | Promise<Caller>
   /** How old the memory is that reads are answered from; asked at each of them, so it must be cheap. */
-  freshness(): { readonly index: number; readonly ageMs: number }
+  freshness(): Age
   /** The name behind an alias; any other text as it is. */
   canonicalService(name: string): string
   /** Resolves when the refusal is durable; the 403 waits for it. */
@@ -261,21 +261,21 @@ export function createRoutes(server: HttpServer, options: RoutesOptions): Routes
 
     function send(pending: Pending, answer: Answer): void {
       const { exchange } = pending
-      const { status, raw, stream } = answer
+      const { status, raw, stream, headers } = answer
       const declared = operation.answers[status] ?? passedThrough
       if (declared === undefined) {
         stream?.destroy()
         throw new Error(`${operation.id} does not declare the answer ${status}`)
       }
-      const headers = fromView.has(status) ? withAge(answer.headers) : answer.headers
+      const age = fromView.has(status) ? options.freshness() : undefined
       if (raw !== undefined) {
         const contentType = declared.contentType ?? jsonType
-        exchanges.answer(exchange, { status, contentType, body: raw, headers })
+        exchanges.answer(exchange, { status, contentType, body: raw, headers, age })
       } else if (stream !== undefined) {
         const contentType = answer.contentType ?? declared.contentType ?? 'application/octet-stream'
         exchanges.stream(exchange, { status, contentType, stream, headers })
       } else if (answer.body === undefined) {
-        exchanges.answer(exchange, { status, contentType: null, body: null, headers })
+        exchanges.answer(exchange, { status, contentType: null, body: null, headers, age })
       } else if (declared.schema === undefined) {
         throw new Error(`${operation.id} declares no schema for its answer ${status}`)
       } else {
@@ -285,14 +285,8 @@ export function createRoutes(server: HttpServer, options: RoutesOptions): Routes
             ? serializer(status, declared.schema)(answer.body)
             : pending.reply.code(status).serialize(answer.body)
         if (typeof body !== 'string') throw new Error(`${operation.id} was not serialised as text`)
-        exchanges.answer(exchange, { status, contentType: jsonType, body, headers })
+        exchanges.answer(exchange, { status, contentType: jsonType, body, headers, age })
       }
-    }
-
-    function withAge(own: Answer['headers']): Answer['headers'] {
-      const { index, ageMs } = options.freshness()
-      const age = { 'haus-index': String(index), 'haus-age-ms': String(ageMs) }
-      return own === undefined ? age : { ...own, ...age }
     }
 
     /** Where no Fastify reply is at hand: made by the compiler that Fastify uses itself. */

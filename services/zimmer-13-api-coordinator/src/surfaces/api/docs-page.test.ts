@@ -45,7 +45,7 @@ test('links within the page arrive', () => {
 })
 
 test('the policy allows the style and the script of the page by hash, and nothing else', () => {
-  const policy = page.headers['Content-Security-Policy'] ?? ''
+  const policy = page.headers['content-security-policy'] ?? ''
   for (const name of ['style', 'script']) {
     const content = new RegExp(`<${name}>([^]*?)</${name}>`).exec(text)?.[1] ?? ''
     const hash = createHash('sha256').update(content).digest('base64')

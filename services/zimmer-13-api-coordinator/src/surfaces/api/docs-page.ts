@@ -113,7 +113,7 @@ export function renderDocsPage(document: OpenApiDocument): DocsPage {
   return {
     body: Buffer.from(page.text),
     headers: {
-      'Content-Security-Policy': [
+      'content-security-policy': [
         "default-src 'none'",
         `style-src '${hashOf(docsStyle)}'`,
         `script-src '${hashOf(docsFilter)}'`,
@@ -122,9 +122,9 @@ export function renderDocsPage(document: OpenApiDocument): DocsPage {
         "form-action 'none'",
         "frame-ancestors 'none'",
       ].join('; '),
-      'Referrer-Policy': 'no-referrer',
+      'referrer-policy': 'no-referrer',
       // The same until the next version; a reload asks again.
-      'Cache-Control': 'no-cache',
+      'cache-control': 'no-cache',
     },
   }
 }
