@@ -114,6 +114,8 @@ export class Exchange implements Attempt, Placed {
   #connection: UpstreamConnection | null = null
   #admitted = false
   #waiting = false
+  /** -1: it has not had to. */
+  #waitingSinceMs = -1
   #retrying = false
   #attempts = 0
   #tried: Instance | null = null
@@ -367,7 +369,8 @@ export class Exchange implements Attempt, Placed {
       return
     }
     this.#waiting = true
-    this.#touchedMs = this.plane.clock.monotonicMs()
+    // Who was given a place and found it taken waits on, and not for another second.
+    if (this.#waitingSinceMs === -1) this.#waitingSinceMs = this.plane.clock.monotonicMs()
     service.waiting.add(this)
   }
 
@@ -413,6 +416,7 @@ export class Exchange implements Attempt, Placed {
       this.#wait(service)
       return
     }
+    this.#waitingSinceMs = -1
     this.#instance = picked
     this.#instanceId = picked.id
     picked.inFlight += 1
@@ -537,13 +541,19 @@ export class Exchange implements Attempt, Placed {
     if (instance === null) return
     if (this.#headTaken) {
       // Half an answer cannot be taken back: a cut connection tells the client that it is not whole.
-      if (!(error instanceof Ended) && speaksOfInstance(error)) this.#blame(instance)
+      if (this.#isFaultOf(error)) this.#blame(instance)
       this.#code = codeOfCut(error)
       this.#cut()
       this.#finish()
       return
     }
     this.#failed(instance, error, answerBegan)
+  }
+
+  /** Of an answer that was cut off: whether the instance is to blame. Of a slow reader it is not. */
+  #isFaultOf(error: Error): boolean {
+    if (error instanceof Ended) return error.why === 'idle' && !this.#paused && !this.#stream
+    return speaksOfInstance(error)
   }
 
   #failed(instance: Instance, error: Error, answerBegan: boolean): void {
@@ -674,7 +684,7 @@ export class Exchange implements Attempt, Placed {
   sweep(nowMs: number): void {
     const idleMs = nowMs - this.#touchedMs
     if (this.#waiting) {
-      if (idleMs <= waitMaxMs) return
+      if (nowMs - this.#waitingSinceMs <= waitMaxMs) return
       this.#service?.waiting.delete(this)
       this.#waiting = false
       this.#refuse(

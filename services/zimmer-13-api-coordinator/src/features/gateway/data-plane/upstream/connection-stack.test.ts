@@ -135,6 +135,19 @@ test('a service that says how long it keeps a connection is left a second before
   assert.equal(stack.idle, 0)
 })
 
+test('a service that keeps a connection for no longer than the second of margin gets a new one each time', async () => {
+  let seconds = 0
+  await using server = await serve((_request, response) => {
+    response.setHeader('Keep-Alive', `timeout=${seconds}`)
+    response.end()
+  })
+  const stack = new ConnectionStack(instanceAt(server.port), rules)
+  for (seconds of [0, 1]) {
+    await new Asked(stack).answer()
+    assert.equal(stack.idle, 0)
+  }
+})
+
 test('a connection is kept neither after `Connection: close` nor by an instance that is gone', async () => {
   await using server = await serve((request, response) => {
     if (request.method === 'HEAD') response.setHeader('Connection', 'close')

@@ -9,6 +9,7 @@ import { nextTurn } from '../../../../platform/clock/next-turn.ts'
 import type { TrafficInstance } from '../../messages.ts'
 import { Connector, type ConnectRules } from './connect.ts'
 import { UpstreamConnection, type Attempt } from './connection.ts'
+import { asError } from './failed-attempt.ts'
 
 export class ConnectionStack {
   readonly #connector: Connector
@@ -47,7 +48,7 @@ export class ConnectionStack {
       )
       attempt.onConnecting(connection)
     } catch (error) {
-      attempt.onAttemptFailed(error instanceof Error ? error : new Error(String(error)), false)
+      attempt.onAttemptFailed(asError(error), false)
     }
   }
 
@@ -57,8 +58,8 @@ export class ConnectionStack {
       connection.destroy()
       return
     }
-    connection.rest(nowMs)
-    this.#idle.push(connection)
+    if (connection.rest(nowMs)) this.#idle.push(connection)
+    else connection.destroy()
   }
 
   /** Closes what has not been used for so long that the instance may close it. */

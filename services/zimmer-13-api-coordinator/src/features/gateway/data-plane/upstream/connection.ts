@@ -13,7 +13,7 @@ import type { AnswerHead } from './answer-head.ts'
 import { AnswerParser, type AnswerSink } from './answer-parser.ts'
 import type { Connector } from './connect.ts'
 import type { ConnectionStack } from './connection-stack.ts'
-import { UpstreamClosed } from './failed-attempt.ts'
+import { asError, UpstreamClosed } from './failed-attempt.ts'
 import { Upload, type UploadTarget } from './upload.ts'
 
 /** A request as it goes to one instance, and what becomes of it there. */
@@ -95,13 +95,17 @@ export class UpstreamConnection implements AnswerSink, UploadTarget {
     return !this.#ended && this.#attempt === null && this.#keeps && this.#requestWhole
   }
 
-  /** `nowMs` is when it was given back. */
-  rest(nowMs: number): void {
+  /**
+   * `nowMs` is when it was given back.
+   * @returns false when the service keeps it for less than it takes to be sure
+   */
+  rest(nowMs: number): boolean {
     const forMs =
       this.#keepsForMs === null
         ? keepAliveMs
         : Math.min(this.#keepsForMs - keepAliveMarginMs, keepAliveMaxMs)
     this.idleUntilMs = nowMs + forMs
+    return forMs > 0
   }
 
   send(attempt: Attempt): void {
@@ -113,7 +117,7 @@ export class UpstreamConnection implements AnswerSink, UploadTarget {
     try {
       this.#write(attempt)
     } catch (error) {
-      this.#end(error instanceof Error ? error : new Error(String(error)))
+      this.#end(asError(error))
     }
   }
 
@@ -208,7 +212,7 @@ export class UpstreamConnection implements AnswerSink, UploadTarget {
     try {
       if (!this.#parser.read(readBuffer, size)) this.destroy()
     } catch (error) {
-      this.#end(error instanceof Error ? error : new Error(String(error)))
+      this.#end(asError(error))
     }
     return true
   }

@@ -44,6 +44,10 @@ const ourTrouble: ReadonlySet<string> = new Set([
   'ENOMEM',
 ])
 
+export function asError(thrown: unknown): Error {
+  return thrown instanceof Error ? thrown : new Error(String(thrown))
+}
+
 export function codeOf(error: Error): string {
   const code: unknown = 'code' in error ? error.code : undefined
   return typeof code === 'string' ? code : ''
