@@ -6,12 +6,11 @@
 import { Type } from 'typebox'
 import { defineOperation, Page, pageOf } from './operation.ts'
 import { example } from './example-values.ts'
-import { instanceStates } from './instance-shapes.ts'
+import { httpMethods, instanceStates, Methods } from './instance-shapes.ts'
 import { ServiceName, Timestamp, Uuid } from './names.ts'
 
 /** Looked through for every request; a house is 5 to 200 services. */
 export const publishedRoutesMax = 1_000
-export const proxyMethods = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'] as const
 /** A body that a route does not say otherwise about. */
 export const gatewayBodyMaxBytes = 10 * 1024 * 1024
 const routeBodyMaxBytes = 1024 * 1024 * 1024
@@ -20,11 +19,6 @@ export const proxyBodyMaxBytes = 1024 * 1024
 export const breakerStates = ['closed', 'open', 'half-open'] as const
 export type BreakerState = (typeof breakerStates)[number]
 
-const Methods = Type.Array(Type.Enum([...proxyMethods]), {
-  minItems: 1,
-  maxItems: proxyMethods.length,
-  uniqueItems: true,
-})
 const RouteHost = Type.String({
   maxLength: 253,
   pattern: '^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*$',
@@ -321,7 +315,7 @@ export const proxyRequest = defineOperation({
   body: Type.Object(
     {
       service: ServiceName,
-      method: Type.Enum([...proxyMethods]),
+      method: Type.Enum([...httpMethods]),
       path: Type.String({
         minLength: 1,
         maxLength: 4096,

@@ -83,6 +83,13 @@ export const Metadata = Type.Record(
       'letters, digits, dots, underscores, slashes and hyphens, at most 63, beginning with a letter or digit',
   },
 )
+export const httpMethods = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'] as const
+/** Items have a type: whether those without one are unique takes a comparison of each pair. */
+export const Methods = Type.Array(Type.Enum([...httpMethods], { type: 'string' }), {
+  minItems: 1,
+  maxItems: httpMethods.length,
+  uniqueItems: true,
+})
 export const Endpoint = Type.Object(
   {
     path: Type.String({
@@ -91,13 +98,7 @@ export const Endpoint = Type.Object(
       pattern: '^/[\\x21-\\x7e]*$',
       'x-form': 'a path that begins with a slash, in printable ASCII without spaces',
     }),
-    methods: Type.Optional(
-      Type.Array(Type.Enum(['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS']), {
-        minItems: 1,
-        maxItems: 7,
-        uniqueItems: true,
-      }),
-    ),
+    methods: Type.Optional(Methods),
     description: Type.Optional(Type.String({ maxLength: 256 })),
   },
   { additionalProperties: false },

@@ -1,5 +1,5 @@
 /** A published route in its one form for rows, events and the data plane. */
-import { proxyMethods } from '@haus/contract'
+import { httpMethods } from '@haus/contract'
 import type { RoutedPrefix } from './messages.ts'
 
 export interface PublishedRoute extends RoutedPrefix {
@@ -12,7 +12,7 @@ export interface PublishedRoute extends RoutedPrefix {
 /** In the contract's order, so that one set of methods has one form; null: all of them. */
 export function methodsInOrder(methods: readonly string[] | null | undefined): string[] | null {
   if (methods === null || methods === undefined) return null
-  return proxyMethods.filter((method) => methods.includes(method))
+  return httpMethods.filter((method) => methods.includes(method))
 }
 
 /** Two routes with one key would leave it open which of them serves. */
