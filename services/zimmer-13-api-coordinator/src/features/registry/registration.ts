@@ -20,7 +20,7 @@ import {
 } from '@haus/contract'
 import type { Clock } from '../../platform/clock/clock.ts'
 import type { Random } from '../../platform/crypto/random.ts'
-import type { RequestContext } from '../../platform/http/caller.ts'
+import { refuseRevoked, type RequestContext } from '../../platform/http/caller.ts'
 import { GuardLost, write, type Ledger } from '../../platform/ledger/index.ts'
 import { notOwn } from '../../platform/http/index.ts'
 import { auditOf, auditOfRefusal } from '../audit/index.ts'
@@ -95,8 +95,7 @@ export function createRegistration(
       throw notOwn('/name', name, context.caller.service ?? '')
     }
     const { port } = request
-    const { source } = context
-    const address = policy.admit({ address: request.address ?? source, port, source, operator })
+    const address = await admittedAddress(name, request, context)
     const offered = await credentials.grantedTo(name, request.credentialsNeeded, context)
     refuseBeyondLimits(name, address, port)
 
@@ -113,6 +112,7 @@ export function createRegistration(
       rememberHandedOut(instance, request, granted)
       void probing?.then((finding) => monitor.reportFinding(id, incarnation, finding))
       const finding = probing && (await withinMs(probing, firstProbeWaitMs, probeStartedMs))
+      refuseRevoked(context.caller)
       return {
         service: name,
         instanceId: id,
@@ -126,6 +126,25 @@ export function createRegistration(
       }
     } catch (error) {
       await takeBack(instance, error, context)
+      throw error
+    }
+  }
+
+  /** An address that is not one's own is an attempt that operators look for: it is on record. */
+  async function admittedAddress(
+    name: string,
+    { address, port }: RegistrationRequest,
+    context: RequestContext,
+  ): Promise<string> {
+    const { source, caller } = context
+    const operator = caller.kind === 'operator'
+    try {
+      return policy.admit({ address: address ?? source, port, source, operator })
+    } catch (error) {
+      if (!(error instanceof HausError)) throw error
+      const detail = { address: address ?? source, port }
+      const audit = auditOfRefusal(context, `services/${name}`, 'denied', error.code, detail)
+      await ledger.append({ keys: [], writes: [], events: [], audit })
       throw error
     }
   }

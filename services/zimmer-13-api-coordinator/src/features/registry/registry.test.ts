@@ -374,6 +374,38 @@ for (const kind of databaseKinds) {
     )
 
     await promise(
+      'a registration whose key is revoked while it is answered does not stand',
+      async (house) => {
+        const revoked = new AbortController()
+        const context = as('orders')
+        const caller = { ...context.caller, revoked: revoked.signal }
+        whenApplied(house, () => revoked.abort())
+        await refusedWith('token_revoked', () =>
+          house.registry.register(registration('orders', 9), { ...context, caller }),
+        )
+        assert.deepEqual(house.view.counts, { services: 1, instances: 0 })
+        const last = await lastAudit(database)
+        assert.deepEqual([last?.code, last?.detail['takenBack']], ['token_revoked', true])
+      },
+    )
+
+    await promise('an address that is not one’s own is refused on record', async (house) => {
+      const request = { ...registration('orders', 80), address: '169.254.169.254' }
+      await refusedWith('advertise_refused', () => house.registry.register(request, as('orders')))
+      assert.deepEqual(house.view.counts, { services: 0, instances: 0 })
+      const last = await lastAudit(database)
+      assert.deepEqual(
+        [last?.action, last?.outcome, last?.code, last?.detail],
+        [
+          'registerInstance',
+          'denied',
+          'advertise_refused',
+          { address: '169.254.169.254', port: 80 },
+        ],
+      )
+    })
+
+    await promise(
       'whatever fails after a registration is written takes it back on record, and what cannot be taken back is said to be unknown',
       async (house) => {
         const granted = new Map([['orders-database', 1]])

@@ -1,4 +1,5 @@
 /** Who is asking, as far as the HTTP layer must know to let an operation run. */
+import { HausError } from '@haus/contract'
 
 export interface Caller {
   readonly kind: 'anonymous' | 'operator' | 'service' | 'scraper'
@@ -18,6 +19,18 @@ export const anonymous: Caller = {
   service: null,
   expiresAtMonotonicMs: null,
   revoked: null,
+}
+
+/**
+ * A key that is revoked between the head of a request and its answer is refused like one before.
+ * @throws HausError token_revoked
+ */
+export function refuseRevoked({ revoked }: Caller): void {
+  if (!revoked?.aborted) return
+  const detail = 'has been revoked: ask an operator for a new key'
+  throw new HausError('token_revoked', `The key behind the token ${detail}.`, {
+    fields: [{ field: 'header.authorization', detail }],
+  })
 }
 
 /** What a service function is told about the request it serves; the audit is written from it. */

@@ -79,7 +79,8 @@ export function tokenErrorOf(error: HausError): Refusal {
 function tokenErrorCode(error: HausError, status: number): string {
   if (error.code === 'invalid_client') return 'invalid_client'
   const grantType = error.fields.find((field) => field.field === '/grant_type')
-  if (grantType !== undefined && grantType.detail !== missingDetail) return 'unsupported_grant_type'
+  // Another value is another grant; twice, or not there at all, is a request that is not well formed.
+  if (grantType?.detail.startsWith('must be "')) return 'unsupported_grant_type'
   if (status === 503) return 'temporarily_unavailable'
   if (status >= 500) return 'server_error'
   return 'invalid_request'

@@ -328,9 +328,10 @@ test('the token endpoint takes a form and refuses in the shape of RFC 6749', asy
       assert.equal(refused.headers.get('cache-control'), 'no-store')
       assert.equal((await token('grant_type=password')).json.error, 'unsupported_grant_type')
       assert.equal((await token('client_id=a')).json.error, 'invalid_request')
-      const twice = await token(`${good}&client_id=b`)
-      assert.equal(twice.status, 400)
-      assert.equal(twice.json.error, 'invalid_request')
+      for (const name of ['client_id', 'grant_type']) {
+        const twice = await token(`${good}&${name}=b`)
+        assert.deepEqual([twice.status, twice.json.error], [400, 'invalid_request'], name)
+      }
       assert.equal((await token('x'.repeat(5000))).status, 413)
     },
     {

@@ -12,7 +12,7 @@ import { catalogue, HausError, permissions, serviceNamePattern } from '@haus/con
 import type { BodyOf, ErrorCode, Operation, ParamsOf, QueryOf } from '@haus/contract'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { TSchema } from 'typebox'
-import { anonymous } from './caller.ts'
+import { anonymous, refuseRevoked } from './caller.ts'
 import type { Caller, RequestContext } from './caller.ts'
 import { announcesBody, pathOf, sourceOf } from './exchange.ts'
 import type { Age, Exchange, RefusalShape } from './exchange.ts'
@@ -92,27 +92,11 @@ export function createRoutes(server: HttpServer, options: RoutesOptions): Routes
   app.addContentTypeParser(jsonType, { parseAs: 'buffer' }, keepBytes)
   app.addContentTypeParser(formType, { parseAs: 'buffer' }, keepBytes)
 
-  app.setNotFoundHandler((request, reply) => {
-    const exchange = exchanges.begin(request.raw, reply.raw, 'none')
-    const path = pathOf(request.raw)
-    const methods = [...implemented.values()]
-      .filter((route) => route.path.test(path))
-      .flatMap(({ operation }) => (operation.method === 'GET' ? ['GET', 'HEAD'] : operation.method))
-    if (methods.length === 0) {
-      exchanges.refuse(
-        exchange,
-        new HausError('route_not_found', 'There is no such route; /docs lists those that are.', {
-          fields: [{ field: 'path', detail: 'must be one of those that /docs lists' }],
-        }),
-      )
-      return
-    }
-    const allow = methods.toSorted().join(', ')
-    reply.raw.setHeader('allow', allow)
-    exchanges.refuse(
-      exchange,
-      new HausError('method_not_allowed', `This route takes ${allow} only.`),
-    )
+  // Before Fastify would read a body for nobody: a client that waits for `100 Continue` would wait
+  // for a minute, and a large one would be told about its size.
+  app.addHook('onRequest', (request, reply, next) => {
+    if (request.is404) refuseUnrouted(request.raw, reply.raw)
+    else next()
   })
 
   // What Fastify itself refuses is about reading a body; the rest cannot be anticipated.
@@ -140,6 +124,29 @@ export function createRoutes(server: HttpServer, options: RoutesOptions): Routes
         .filter((id) => !implemented.has(id) && !missing.includes(id))
       if (absent.length > 0) throw new Error(`operations without a handler: ${absent.join(', ')}`)
     },
+  }
+
+  function refuseUnrouted(request: IncomingMessage, response: ServerResponse): void {
+    const exchange = exchanges.begin(request, response, 'none')
+    const path = pathOf(request)
+    const methods = [...implemented.values()]
+      .filter((route) => route.path.test(path))
+      .flatMap(({ operation }) => (operation.method === 'GET' ? ['GET', 'HEAD'] : operation.method))
+    if (methods.length === 0) {
+      exchanges.refuse(
+        exchange,
+        new HausError('route_not_found', 'There is no such route; /docs lists those that are.', {
+          fields: [{ field: 'path', detail: 'must be one of those that /docs lists' }],
+        }),
+      )
+      return
+    }
+    const allow = methods.toSorted().join(', ')
+    response.setHeader('allow', allow)
+    exchanges.refuse(
+      exchange,
+      new HausError('method_not_allowed', `This route takes ${allow} only.`),
+    )
   }
 
   function addRoute<O extends Operation>(operation: O, handler: Handler<O>): void {
@@ -525,13 +532,4 @@ function hasProperty(schema: TSchema | undefined, name: string): boolean {
 function fieldOf(value: unknown, name: string): unknown {
   if (typeof value !== 'object' || value === null) return undefined
   return Object.getOwnPropertyDescriptor(value, name)?.value
-}
-
-/** A key that is revoked between the head of a request and its answer is refused like one before. */
-function refuseRevoked({ revoked }: Caller): void {
-  if (!revoked?.aborted) return
-  const detail = 'has been revoked: ask an operator for a new key'
-  throw new HausError('token_revoked', `The key behind the token ${detail}.`, {
-    fields: [{ field: 'header.authorization', detail }],
-  })
 }

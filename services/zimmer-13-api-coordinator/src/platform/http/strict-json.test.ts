@@ -50,6 +50,16 @@ test('`__proto__` is refused, escaped or not, and nothing is polluted', () => {
   assert.equal(Reflect.get({}, 'admin'), undefined)
 })
 
+test('a number that would come out as another one is refused where it stands', () => {
+  for (const number of ['1e400', '-1e400', '9007199254740993', '12345678901234567890']) {
+    const { code, field, text } = refusal(`{"a":[0,{"b":${number}}]}`)
+    assert.deepEqual([code, field], ['invalid_request', '/a/1/b'], number)
+    assert.ok(!text.includes(number))
+  }
+  const kept = '{"a":[0,-1,1.5e3,-0.1,9007199254740991,1e21,123456789012345680000],"b":"1e400"}'
+  assert.deepEqual(parseJson(Buffer.from(kept)), JSON.parse(kept))
+})
+
 test('nesting has a limit', () => {
   const nested = (levels: number): string => `${'['.repeat(levels)}${']'.repeat(levels)}`
   parseJson(Buffer.from(nested(jsonDepthMax)))

@@ -1,8 +1,8 @@
 /**
  * JSON as strictly as a house of keys needs it. `JSON.parse` alone lets the last of two equal keys
- * win (a proxy in front may have checked the first), accepts `__proto__`, and turns bytes that are
- * not UTF-8 into U+FFFD. All of these are refused here, naming the place; nothing of the text is
- * ever quoted back, since it may be a secret.
+ * win (a proxy in front may have checked the first), accepts `__proto__`, turns bytes that are not
+ * UTF-8 into U+FFFD, and numbers that it cannot hold into others. All of these are refused here,
+ * naming the place; nothing of the text is ever quoted back, since it may be a secret.
  */
 import { HausError } from '@haus/contract'
 
@@ -59,9 +59,12 @@ function syntaxError(text: string, error: unknown): HausError {
 
 const quote = 0x22
 const backslash = 0x5c
+const minus = 0x2d
+const zero = 0x30
+const nine = 0x39
 
 /**
- * Duplicate keys, `__proto__` and depth, in one pass over text that is known to be valid JSON.
+ * Duplicate keys, `__proto__`, numbers and depth, in one pass over text that is known to be valid JSON.
  * Each open object has the set of its keys, each open array null; `path` has one more entry than
  * is open below the root.
  */
@@ -86,6 +89,14 @@ function checkStructure(text: string): void {
         }
         if (key === '__proto__') throw refused(path, 'is not a name that Haus takes')
         keys.add(key)
+      }
+      position = end
+      continue
+    }
+    if (char === minus || (char >= zero && char <= nine)) {
+      const end = numberEnd(text, position)
+      if (!holds(text.slice(position, end))) {
+        throw refused(path, 'is a number that JSON cannot carry exactly; send it as a string')
       }
       position = end
       continue
@@ -115,6 +126,22 @@ function stringEnd(text: string, start: number): number {
     if (char === quote) return position + 1
     position += char === backslash ? 2 : 1
   }
+}
+
+const numberPattern = /[-+.0-9Ee]+/y
+
+/** The position after the number that begins at `start`. */
+function numberEnd(text: string, start: number): number {
+  numberPattern.lastIndex = start
+  numberPattern.test(text)
+  return numberPattern.lastIndex
+}
+
+/** False for what is infinite to a double, and for a whole number that would come out as another (RFC 8259 section 6). */
+function holds(number: string): boolean {
+  const value = Number(number)
+  if (!/^-?\d+$/.test(number)) return Number.isFinite(value)
+  return Number.isSafeInteger(value) || String(value) === number
 }
 
 function isKey(text: string, end: number): boolean {

@@ -300,6 +300,26 @@ test('100 Continue is sent only to a caller who may, for a body that can be take
   })
 })
 
+test('where there is no route, nobody waits for a body and none is read', async () => {
+  await withServer(async (server) => {
+    for (const [line, status] of [
+      ['POST /nope', 404],
+      ['PUT /api/discover', 405],
+    ] as const) {
+      const head = `${line} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n`
+      for (const rest of [
+        'Content-Length: 2\r\nExpect: 100-continue\r\n',
+        'Content-Length: 300000\r\n',
+      ]) {
+        // Nothing of the announced body is ever sent: an answer proves that nobody waited for it.
+        const answer = await sendRawOnce(server.port, `${head}${rest}\r\n`)
+        assert.equal(answer.status, status)
+        assert.equal(answer.headers['connection'], 'close')
+      }
+    }
+  })
+})
+
 test('the caller is refused before the body is read', async () => {
   await withServer(async (server) => {
     // Nothing of the announced body is ever sent: an answer proves that nobody waited for it.

@@ -51,6 +51,8 @@ const traps: readonly (readonly [address: string, why: RegExp])[] = [
   ['64:ff9b::169.254.169.254', /metadata/],
   ['64:ff9b::a9fe:a9fe', /metadata/],
   ['2002:a9fe:a9fe::1', /metadata/],
+  ['64:ff9b:1::a9fe:a9fe', /metadata/],
+  ['::ffff:0:a9fe:a9fe', /metadata/],
   ['::169.254.169.254', /form of IPv6/],
   ['::10.0.0.1', /form of IPv6/],
   ['100.100.100.200', /metadata/],

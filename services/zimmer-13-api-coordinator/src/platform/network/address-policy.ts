@@ -262,14 +262,19 @@ function isLoopback(ip: Ip): boolean {
 }
 
 const compatible = listOf('::/96')
-const nat64 = listOf('64:ff9b::/96')
+/** RFC 6052, and the prefix for a network's own use of RFC 8215, in the form that ends with the address. */
+const nat64 = listOf('64:ff9b::/96', '64:ff9b:1::/48')
+/** `::ffff:0:a.b.c.d`, SIIT of RFC 2765. */
+const translated = listOf('::ffff:0:0:0/96')
 const sixToFour = listOf('2002::/16')
 
 /** The IPv4 address that a translator or tunnel would take out of an IPv6 one. */
 function embeddedIpv4(ip: Ip): string | null {
   if (ip.family === 'ipv4') return null
   const groups = expand(ip.text)
-  if (nat64.check(ip.text, 'ipv6')) return dotted(groups[6], groups[7])
+  if (nat64.check(ip.text, 'ipv6') || translated.check(ip.text, 'ipv6')) {
+    return dotted(groups[6], groups[7])
+  }
   if (sixToFour.check(ip.text, 'ipv6')) return dotted(groups[1], groups[2])
   return null
 }
