@@ -71,6 +71,11 @@ const scraper: Caller = {
   revoked: null,
 }
 
+/** Other spellings are right, and not remembered: one token would have thousands of places here. */
+function isUsual(authorization: string, token: string): boolean {
+  return authorization === `Bearer ${token}` || authorization === `bearer ${token}`
+}
+
 function missing(): HausError {
   return refusedToken(
     'unauthenticated',
@@ -147,7 +152,7 @@ export function createAuthenticator(options: {
     if (under !== undefined) return under
     const verified = verifyService(token, 'haus')
       .then((answer) => {
-        known.set(authorization, answer)
+        if (isUsual(authorization, token)) known.set(authorization, answer)
         return answer
       })
       .finally(() => verifying.delete(authorization))

@@ -380,6 +380,16 @@ test('a verified token costs no second verification, and a revoked or expired on
   })
 })
 
+test('a token has no more places in memory than spellings that clients use', async () => {
+  await using house = await openTestIdentity(anyKind)
+  const token = await tokenOf(house, await makeKey(house))
+  for (const scheme of ['Bearer ', 'bearer ', 'Bearer  ', 'Bearer   ', 'BEARER ', 'bEARER ']) {
+    const { service } = await ask(house, `${scheme}${token}`)
+    assert.equal(service, 'orders', scheme)
+  }
+  assert.equal(house.identity.status().tokensCached, 2)
+})
+
 test('past exp a token is taken for the leeway of 5 s, by who knows it and who sees it first, and by nobody after', async () => {
   await using house = await openTestIdentity(anyKind)
   const key = await makeKey(house)
