@@ -47,6 +47,7 @@ import { find } from './lookup.ts'
 import type { KeyRing } from './key-ring.ts'
 import type { Values } from './prepared-answer.ts'
 import { recordingRefusals } from './refusals.ts'
+import { Room, type RoomLimits } from './room.ts'
 import {
   forgetDeleted,
   insertCredential,
@@ -63,9 +64,7 @@ import type { CredentialView, Untrusted } from './view.ts'
 /** Turns keep this process's writers apart; more lost guards than this mean that replicas fight over it. */
 const attemptsMax = 8
 
-export interface ManagementLimits {
-  readonly credentials: number
-  readonly credentialsPerService: number
+export interface ManagementLimits extends RoomLimits {
   /** Room to restore a mistake, and a bound on what deletion leaves behind. */
   readonly deletedKept: number
 }
@@ -128,6 +127,7 @@ export function createManagement(options: ManagementOptions): Management {
   const { db, ledger, read, view, keyRing, houseId, clock, random, canonicalService } = options
   const limits = { ...managementLimits, ...options.limits }
   const turns = new Turns()
+  const room = new Room(view, limits)
 
   async function sealValues(id: string, version: number, bytes: Buffer): Promise<Write> {
     const kek = await read(() => keyRing.newest())
@@ -166,13 +166,6 @@ export function createManagement(options: ManagementOptions): Management {
     const expiresAt = input.expiresAt === undefined ? null : parseFutureExpiry(input.expiresAt, now)
     const taken = view.byName(input.name)
     if (taken) throw nameTaken(input.name)
-    if (view.size >= limits.credentials) {
-      throw new HausError(
-        'limit_reached',
-        `The house has ${limits.credentials} credentials, which is its limit; delete one first.`,
-      )
-    }
-    checkGrantable(services)
     const record: CredentialRecord = {
       id: random.id(),
       name: input.name,
@@ -188,36 +181,27 @@ export function createManagement(options: ManagementOptions): Management {
       updatedAt: now,
       deletedAt: null,
     }
-    const writes = [
-      insertCredential(record, view.rows.credentialMac(record)),
-      await sealValues(record.id, record.version, bytes),
-      ...(services.length > 0 ? [grantWrites(record)] : []),
-    ]
-    try {
-      await append(
-        record,
-        writes,
-        eventOf('haus.credential.created', record, services),
-        context,
-        { version: record.version, services },
-        [`credential-name:${record.name}`],
-      )
-      return record
-    } catch (error) {
-      if (error instanceof GuardLost) throw nameTaken(input.name)
-      throw error
-    }
-  }
-
-  function checkGrantable(services: readonly string[]): void {
-    for (const service of services) {
-      if (view.grantedCount(service) < limits.credentialsPerService) continue
-      throw new HausError(
-        'limit_reached',
-        `Service "${service}" has ${limits.credentialsPerService} credentials, which is the limit; take one away from it first.`,
-        { fields: [{ field: '/services', detail: `"${service}" is at its limit` }] },
-      )
-    }
+    return room.forNew(record.id, services, async () => {
+      const writes = [
+        insertCredential(record, view.rows.credentialMac(record)),
+        await sealValues(record.id, record.version, bytes),
+        ...(services.length > 0 ? [grantWrites(record)] : []),
+      ]
+      try {
+        await append(
+          record,
+          writes,
+          eventOf('haus.credential.created', record, services),
+          context,
+          { version: record.version, services },
+          [`credential-name:${record.name}`],
+        )
+        return record
+      } catch (error) {
+        if (error instanceof GuardLost) throw nameTaken(input.name)
+        throw error
+      }
+    })
   }
 
   /** One change of a live credential, again on what is there now when somebody was faster. */
@@ -266,24 +250,24 @@ export function createManagement(options: ManagementOptions): Management {
       ...(wanted.expiresAt !== undefined && { expiresAt: wanted.expiresAt }),
       ...(wanted.cacheTtlSeconds !== undefined && { cacheTtlSeconds: wanted.cacheTtlSeconds }),
     }
-    const writes = [updateCredential(next, view.rows.credentialMac(next))]
-    if (values) {
-      writes.push(
-        await sealValues(next.id, next.version, values.bytes),
-        pruneVersions(next.id, next.version - credentialVersionsMax),
-      )
-    }
-    if (services) {
-      checkGrantable(services.filter((service) => !current.services.includes(service)))
-      writes.push(grantWrites(next))
-    }
-    const concerned = [...new Set([...current.services, ...next.services])].toSorted()
-    await append(next, writes, eventOf('haus.credential.changed', next, concerned), context, {
-      version: next.version,
-      changed: Object.keys(wanted),
-      ...(services && { services }),
+    const added = next.services.filter((service) => !current.services.includes(service))
+    return room.forGrants(next.id, added, async () => {
+      const writes = [updateCredential(next, view.rows.credentialMac(next))]
+      if (values) {
+        writes.push(
+          await sealValues(next.id, next.version, values.bytes),
+          pruneVersions(next.id, next.version - credentialVersionsMax),
+        )
+      }
+      if (services) writes.push(grantWrites(next))
+      const concerned = [...new Set([...current.services, ...next.services])].toSorted()
+      await append(next, writes, eventOf('haus.credential.changed', next, concerned), context, {
+        version: next.version,
+        changed: Object.keys(wanted),
+        ...(services && { services }),
+      })
+      return next
     })
-    return next
   }
 
   async function removeOnce(
