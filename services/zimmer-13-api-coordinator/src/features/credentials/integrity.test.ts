@@ -320,6 +320,39 @@ for (const kind of databaseKinds) {
   )
 
   test(
+    `${kind}: damaged values refuse the registrations that need them, and no other`,
+    matrix,
+    async () => {
+      await using house = await openTestHouse(kind)
+      const { credentials, database } = house
+      const make = (name: string) =>
+        credentials.create({ name, data: { v: name }, services: ['orders'] }, creating)
+      const damaged = await make('damaged')
+      const sound = await make('sound')
+      await database.pool.query(
+        `update haus.credential_version set blob = set_byte(blob, 20, get_byte(blob, 20) # 1)
+         where credential_id = $1`,
+        [damaged.id],
+      )
+      const registering = serviceDoes('orders', 'registerInstance')
+      const granted = await credentials.grantedTo('orders', ['sound'], registering)
+      assert.deepEqual(granted.credentials, {
+        sound: { id: sound.id, version: 1, data: { v: 'sound' }, expiresAt: null },
+      })
+      assert.deepEqual(granted.auditDetail, { credentials: { sound: 1 } })
+      assert.deepEqual(reports(house), [])
+      for (const needed of [['damaged'], ['sound', 'damaged'], undefined]) {
+        await assert.rejects(
+          credentials.grantedTo('orders', needed, registering),
+          (error: { code: string; message: string }) =>
+            error.code === 'integrity_failed' && error.message.includes('"damaged"'),
+        )
+      }
+      await assert.rejects(readValues(credentials, 'orders'), { code: 'integrity_failed' })
+    },
+  )
+
+  test(
     `${kind}: a key-encryption key that was changed, and a wrong root key, refuse by name`,
     matrix,
     async () => {

@@ -97,21 +97,26 @@ export function createReading(options: ReadingOptions): Reading {
   const isCurrent = (offer: Offer): boolean => offerTo(offer.service).etag === offer.etag
 
   /**
-   * Lets `use` take what it needs from the prepared answer, at once: it is whole only until the
-   * next turn of the event loop. Null: the offer is not current any more.
+   * Lets `use` take what it needs of `chosen` from a prepared answer, at once: it is whole only
+   * until the next turn of the event loop. Null: the offer is not current any more.
+   *
+   * Only the whole offer is shared and held. Of a part nothing else is opened: a damaged
+   * credential must not refuse those who have not asked for it.
    */
   async function withPrepared<T>(
     offer: Offer,
+    chosen: readonly CredentialRecord[],
     use: (answer: PreparedAnswer) => T,
   ): Promise<T | null> {
     const held = cache.get(offer.service, offer.etag)
     if (held) return use(held)
-    if (offer.credentials.length > 0 && offer.cacheTtlSeconds > 0) {
+    const whole = chosen.length === offer.credentials.length
+    if (whole && chosen.length > 0 && offer.cacheTtlSeconds > 0) {
       const shared = await opening(offer, () => prepareShared(offer))
       // Wiped: pushed out of a full cache before this reader's turn.
       if (!shared?.wiped) return shared && use(shared)
     }
-    const own = await opening(offer, () => decrypt(offer))
+    const own = await opening(offer, () => decrypt({ ...offer, credentials: chosen }))
     if (!own) return null
     try {
       return use(own)
@@ -192,7 +197,7 @@ export function createReading(options: ReadingOptions): Reading {
       // Not recorded: the caller learns that nothing has changed, and no value leaves. A record
       // would make every poll cost a flush and bury the reads that count.
       if (matchesEtag(ifNoneMatch, offer.etag)) return { etag: offer.etag, body: null }
-      const body = await withPrepared(offer, (prepared) => prepared.body())
+      const body = await withPrepared(offer, offer.credentials, (prepared) => prepared.body())
       if (!body) continue
       await appendAudit(auditOf(context, target, offer.auditDetail))
       if (isCurrent(offer)) return { etag: offer.etag, body }
@@ -234,7 +239,7 @@ export function createReading(options: ReadingOptions): Reading {
       const credentials =
         chosen.length === 0
           ? {}
-          : await withPrepared(offer, (prepared) => grantedValues(chosen, prepared))
+          : await withPrepared(offer, chosen, (prepared) => grantedValues(chosen, prepared))
       if (!credentials) continue
       const versions = Object.fromEntries(chosen.map(({ name, version }) => [name, version]))
       return {
