@@ -318,6 +318,27 @@ for (const kind of databaseKinds) {
     },
   )
 
+  test(
+    `${kind}: of deletes at the same moment, in two processes, none fails and one is recorded`,
+    matrix,
+    async () => {
+      await using house = await openTestHouse(kind)
+      const other = await house.another()
+      const { id } = await house.credentials.create(input, creating)
+      await until('the other process knows it', () => other.view.get(id))
+      await Promise.all(
+        [house, other, house, other].map(({ credentials }) => credentials.remove(id, deleting)),
+      )
+      const deletes = (await auditOfHouse(house.database)).filter(
+        ({ action }) => action === deleting.operation,
+      )
+      assert.deepEqual(
+        deletes.map(({ outcome }) => outcome),
+        ['allowed'],
+      )
+    },
+  )
+
   test(`${kind}: what is deleted is kept for a restore, up to a limit`, matrix, async () => {
     await using house = await openTestHouse(kind, { limits: { deletedKept: 2 } })
     const other = await house.another()

@@ -204,32 +204,32 @@ export function createManagement(options: ManagementOptions): Management {
     })
   }
 
+  /** Alone with a credential in this process. A refusal is on record. */
+  function inTurn<T>(id: string, context: RequestContext, task: () => Promise<T>): Promise<T> {
+    const target = targetOf(view.get(id)?.name ?? id)
+    return recordingRefusals(ledger, context, target, () => turns.take(id, task))
+  }
+
   /** One change of a live credential, again on what is there now when somebody was faster. */
-  function change(
+  async function change(
     id: string,
     cas: number | undefined,
-    context: RequestContext,
     once: (current: CredentialRecord) => Promise<CredentialRecord>,
   ): Promise<CredentialRecord> {
-    const target = targetOf(view.get(id)?.name ?? id)
-    return recordingRefusals(ledger, context, target, () =>
-      turns.take(id, async () => {
-        for (let attempt = 0; attempt < attemptsMax; attempt++) {
-          const current = find(view, id)
-          if (cas !== undefined && cas !== current.version) throw outdated(current, cas)
-          try {
-            return await once(current)
-          } catch (error) {
-            if (!(error instanceof GuardLost)) throw error
-            // Also finds out when it was no faster writer, but an edited row.
-            await read(() => view.reload([id]))
-          }
-        }
-        throw new HausError(
-          'version_conflict',
-          'Others keep changing this credential. Read it again, then decide.',
-        )
-      }),
+    for (let attempt = 0; attempt < attemptsMax; attempt++) {
+      const current = find(view, id)
+      if (cas !== undefined && cas !== current.version) throw outdated(current, cas)
+      try {
+        return await once(current)
+      } catch (error) {
+        if (!(error instanceof GuardLost)) throw error
+        // Also finds out when it was no faster writer, but an edited row.
+        await read(() => view.reload([id]))
+      }
+    }
+    throw new HausError(
+      'version_conflict',
+      'Others keep changing this credential. Read it again, then decide.',
     )
   }
 
@@ -268,6 +268,19 @@ export function createManagement(options: ManagementOptions): Management {
       })
       return next
     })
+  }
+
+  async function changed(
+    id: string,
+    cas: number | undefined,
+    wanted: Change,
+    context: RequestContext,
+  ): Promise<CredentialMetadata> {
+    const once = (current: CredentialRecord): Promise<CredentialRecord> =>
+      keyFaultRefused(current.name, () => changeOnce(current, wanted, context))
+    return wiping(wanted.values?.bytes, async () =>
+      metadataOf(await inTurn(id, context, () => change(id, cas, once))),
+    )
   }
 
   async function removeOnce(
@@ -329,36 +342,28 @@ export function createManagement(options: ManagementOptions): Management {
       })
     },
 
-    async addVersion(id, input, context) {
-      const values = parseChangedValues(input.data)
-      return wiping(values.bytes, async () =>
-        metadataOf(
-          await change(id, input.cas, context, (current) =>
-            keyFaultRefused(current.name, () => changeOnce(current, { values }, context)),
-          ),
-        ),
-      )
-    },
+    addVersion: async (id, input, context) =>
+      changed(id, input.cas, { values: parseChangedValues(input.data) }, context),
 
     async update(id, input, context) {
       const wanted = parseChange(input, canonicalService)
       if (Object.keys(wanted).length === 0) {
         throw invalid('', 'must change something besides naming cas')
       }
-      return wiping(wanted.values?.bytes, async () =>
-        metadataOf(
-          await change(id, input.cas, context, (current) =>
-            keyFaultRefused(current.name, () => changeOnce(current, wanted, context)),
-          ),
-        ),
-      )
+      return changed(id, input.cas, wanted, context)
     },
 
     async remove(id, context) {
       const untrusted = view.untrusted(id)
       if (untrusted) return removeUntrusted(untrusted, context)
-      if (view.get(id) === undefined && (await isDeleted(id))) return
-      await change(id, undefined, context, (current) => removeOnce(current, context))
+      await inTurn(id, context, async () => {
+        try {
+          await change(id, undefined, (current) => removeOnce(current, context))
+        } catch (error) {
+          // Deleted long ago, or by a faster one, here or in another process: as it is wanted.
+          if (!isNotFound(error) || !(await isDeleted(id))) throw error
+        }
+      })
     },
 
     get: (id, context) =>
@@ -442,6 +447,10 @@ function firstAfter(names: readonly string[], name: string): number {
     else low = middle + 1
   }
   return low
+}
+
+function isNotFound(error: unknown): boolean {
+  return error instanceof HausError && error.code === 'credential_not_found'
 }
 
 function nameTaken(name: string): HausError {
