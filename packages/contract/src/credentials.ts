@@ -285,7 +285,7 @@ export const getServiceCredentials = defineOperation({
   tag: 'Credentials',
   summary: 'The credentials of a service, with their values',
   description:
-    'For that service, or an operator. Audited durably before the answer leaves. One past its `expiresAt` is left out. `If-None-Match` with the last `ETag` answers 304 while nothing has changed; a 304 carries no values and is not audited.',
+    'For that service, or an operator. Audited durably before the answer leaves. One past its `expiresAt` is left out. `If-None-Match` with the last `ETag` answers 304 while nothing has changed; a 304 carries no values and is not audited. `If-None-Match: *` is ignored: it names no answer that was read.',
   effect: 'read',
   permission: 'credentials.read',
   params: Type.Object({ name: ServiceName }),

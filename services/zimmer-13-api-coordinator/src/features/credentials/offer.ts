@@ -71,9 +71,12 @@ export function makeOffer(
   }
 }
 
-/** RFC 9110 section 13.1.2: weak comparison against a list, or `*`. */
+/**
+ * RFC 9110 section 13.1.2: weak comparison against a list. Not `*`, which names no answer that was
+ * read: its 304 would tell the ETag to somebody whose read is not on record.
+ */
 export function matchesEtag(ifNoneMatch: string | undefined, etag: string): boolean {
   if (ifNoneMatch === undefined) return false
-  if (ifNoneMatch === etag || ifNoneMatch === '*') return true
+  if (ifNoneMatch === etag) return true
   return ifNoneMatch.split(',').some((part) => part.trim().replace(/^W\//, '') === etag)
 }
