@@ -44,7 +44,13 @@ const CacheTtlSeconds = Type.Integer({
 })
 const Cas = Type.Integer({
   minimum: 0,
-  description: 'Write only if this is the current version. Absent: write whatever it is.',
+  description:
+    'Write only if this is the current version. Absent: write whatever it is. Only new values make a version: it says nothing about grants and the rest.',
+})
+const CasRevision = Type.Integer({
+  minimum: 0,
+  description:
+    'Write only if this is the current revision: nothing at all has changed since it was read. For whoever builds the next `services` on the last.',
 })
 
 export const Credential = Type.Object(
@@ -52,6 +58,10 @@ export const Credential = Type.Object(
     id: Uuid,
     name: CredentialName,
     version: Type.Integer({ minimum: 1, description: 'The current version.' }),
+    revision: Type.Integer({
+      minimum: 1,
+      description: 'Counts every change, also of grants; `casRevision` of the next one.',
+    }),
     services: Services,
     description: Type.Union([Description, Type.Null()]),
     expiresAt: Type.Union([Timestamp, Type.Null()]),
@@ -68,6 +78,7 @@ const metadataExample = {
   id: example.credentialId,
   name: 'orders-database',
   version: 1,
+  revision: 1,
   services: ['orders'],
   description: 'PostgreSQL account of the orders service',
   expiresAt: null,
@@ -171,7 +182,7 @@ export const addCredentialVersion = defineOperation({
     params: { id: example.credentialId },
     body: { data: { username: 'orders', password: 'example-password-2' }, cas: 1 },
     status: 201,
-    answer: { ...metadataExample, version: 2 },
+    answer: { ...metadataExample, version: 2, revision: 2 },
   },
 })
 
@@ -181,7 +192,8 @@ export const updateCredential = defineOperation({
   path: '/api/credentials/{id}',
   tag: 'Credentials',
   summary: 'Change metadata and, if given, the values',
-  description: 'What is absent stays as it is. `null` clears `description` and `expiresAt`.',
+  description:
+    'What is absent stays as it is. `null` clears `description` and `expiresAt`. With `cas` the change is refused (409) if the current version is another one, with `casRevision` if anything at all has changed.',
   effect: 'write',
   permission: 'credentials.manage',
   params: CredentialParams,
@@ -189,6 +201,7 @@ export const updateCredential = defineOperation({
     {
       data: Type.Optional(CredentialData),
       cas: Type.Optional(Cas),
+      casRevision: Type.Optional(CasRevision),
       services: Type.Optional(Services),
       description: Type.Optional(Type.Union([Description, Type.Null()])),
       expiresAt: Type.Optional(Type.Union([Timestamp, Type.Null()])),
@@ -206,9 +219,9 @@ export const updateCredential = defineOperation({
   ],
   example: {
     params: { id: example.credentialId },
-    body: { services: ['orders', 'billing'] },
+    body: { services: ['orders', 'billing'], casRevision: 2 },
     status: 200,
-    answer: { ...metadataExample, version: 2, services: ['billing', 'orders'] },
+    answer: { ...metadataExample, version: 2, revision: 3, services: ['billing', 'orders'] },
   },
 })
 

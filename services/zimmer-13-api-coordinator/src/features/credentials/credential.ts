@@ -30,6 +30,7 @@ export function metadataOf(record: CredentialRecord): CredentialMetadata {
     id: record.id,
     name: record.name,
     version: record.version,
+    revision: record.revision,
     services: [...record.services],
     description: record.description,
     expiresAt: record.expiresAt?.toISOString() ?? null,

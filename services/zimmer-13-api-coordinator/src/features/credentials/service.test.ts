@@ -56,6 +56,7 @@ for (const kind of databaseKinds) {
         id: made.id,
         name: 'orders-database',
         version: 1,
+        revision: 1,
         services: ['billing', 'orders'],
         description: 'account',
         expiresAt: null,
@@ -146,6 +147,37 @@ for (const kind of databaseKinds) {
     }
     assert.deepEqual(await storedVersions(house, id), [1, 2])
   })
+
+  test(
+    `${kind}: of many grants built on the same revision exactly one is written, and nothing over it`,
+    matrix,
+    async () => {
+      await using house = await openTestHouse(kind)
+      const other = await house.another()
+      const { id, revision } = await house.credentials.create(input, creating)
+      await until('the other process knows it', () => other.view.get(id))
+      const grant = (n: number): Promise<{ services: string[]; revision: number }> =>
+        (n % 2 ? house : other).credentials.update(
+          id,
+          { services: [`service-${n}`], casRevision: revision },
+          changing,
+        )
+      const results = await Promise.allSettled(Array.from({ length: 12 }, (_, n) => grant(n)))
+      const [winner, ...more] = results.filter((each) => each.status === 'fulfilled')
+      assert.deepEqual(more, [])
+      for (const each of results) {
+        if (each.status === 'fulfilled') continue
+        assert.equal(each.reason.code, 'version_conflict')
+        assert.equal(each.reason.fields[0].field, '/casRevision')
+      }
+      await assert.rejects(grant(1), { code: 'version_conflict' })
+      const { credentials } = await house.another()
+      const now = await credentials.get(id, getting)
+      assert.deepEqual(now.services, winner?.value.services)
+      assert.deepEqual([now.version, now.revision], [1, 2])
+      assert.equal(winner?.value.revision, 2)
+    },
+  )
 
   test(
     `${kind}: without cas every concurrent writer gets a version of his own`,
@@ -253,7 +285,12 @@ for (const kind of databaseKinds) {
         creating,
       )
       const described = await credentials.update(made.id, { description: null }, changing)
-      assert.deepEqual(described, { ...made, description: null, updatedAt: described.updatedAt })
+      assert.deepEqual(described, {
+        ...made,
+        revision: 2,
+        description: null,
+        updatedAt: described.updatedAt,
+      })
       const all = await credentials.update(
         made.id,
         {
@@ -269,6 +306,7 @@ for (const kind of databaseKinds) {
       assert.deepEqual(all, {
         ...made,
         version: 2,
+        revision: 3,
         services: ['billing'],
         description: 'new',
         expiresAt: null,
@@ -282,9 +320,11 @@ for (const kind of databaseKinds) {
       await assert.rejects(credentials.update(made.id, { description: 'x', cas: 1 }, changing), {
         code: 'version_conflict',
       })
-      await assert.rejects(credentials.update(made.id, { cas: 2 }, changing), {
-        code: 'invalid_request',
-      })
+      for (const nothing of [{ cas: 2 }, { casRevision: 3 }]) {
+        await assert.rejects(credentials.update(made.id, nothing, changing), {
+          code: 'invalid_request',
+        })
+      }
     },
   )
 

@@ -114,6 +114,12 @@ export interface ManagementOptions {
   readonly limits?: Partial<ManagementLimits>
 }
 
+/** What a change is built on; absent: whatever there is. */
+interface Basis {
+  readonly cas?: number
+  readonly casRevision?: number
+}
+
 /** What an operator wants different. Absent: as it is. */
 interface Change {
   readonly values?: { readonly bytes: Buffer; readonly keys: readonly string[] }
@@ -213,12 +219,12 @@ export function createManagement(options: ManagementOptions): Management {
   /** One change of a live credential, again on what is there now when somebody was faster. */
   async function change(
     id: string,
-    cas: number | undefined,
+    basis: Basis,
     once: (current: CredentialRecord) => Promise<CredentialRecord>,
   ): Promise<CredentialRecord> {
     for (let attempt = 0; attempt < attemptsMax; attempt++) {
       const current = find(view, id)
-      if (cas !== undefined && cas !== current.version) throw outdated(current, cas)
+      checkBasis(current, basis)
       try {
         return await once(current)
       } catch (error) {
@@ -272,14 +278,14 @@ export function createManagement(options: ManagementOptions): Management {
 
   async function changed(
     id: string,
-    cas: number | undefined,
+    basis: Basis,
     wanted: Change,
     context: RequestContext,
   ): Promise<CredentialMetadata> {
     const once = (current: CredentialRecord): Promise<CredentialRecord> =>
       keyFaultRefused(current.name, () => changeOnce(current, wanted, context))
     return wiping(wanted.values?.bytes, async () =>
-      metadataOf(await inTurn(id, context, () => change(id, cas, once))),
+      metadataOf(await inTurn(id, context, () => change(id, basis, once))),
     )
   }
 
@@ -343,14 +349,14 @@ export function createManagement(options: ManagementOptions): Management {
     },
 
     addVersion: async (id, input, context) =>
-      changed(id, input.cas, { values: parseChangedValues(input.data) }, context),
+      changed(id, input, { values: parseChangedValues(input.data) }, context),
 
     async update(id, input, context) {
       const wanted = parseChange(input, canonicalService)
       if (Object.keys(wanted).length === 0) {
-        throw invalid('', 'must change something besides naming cas')
+        throw invalid('', 'must change something besides naming cas or casRevision')
       }
-      return changed(id, input.cas, wanted, context)
+      return changed(id, input, wanted, context)
     },
 
     async remove(id, context) {
@@ -358,7 +364,7 @@ export function createManagement(options: ManagementOptions): Management {
       if (untrusted) return removeUntrusted(untrusted, context)
       await inTurn(id, context, async () => {
         try {
-          await change(id, undefined, (current) => removeOnce(current, context))
+          await change(id, {}, (current) => removeOnce(current, context))
         } catch (error) {
           // Deleted long ago, or by a faster one, here or in another process: as it is wanted.
           if (!isNotFound(error) || !(await isDeleted(id))) throw error
@@ -458,9 +464,17 @@ function nameTaken(name: string): HausError {
   return new HausError('name_taken', `name: ${detail}.`, { fields: [{ field: '/name', detail }] })
 }
 
-function outdated(current: CredentialRecord, cas: number): HausError {
-  const detail = `is ${cas}, and the current version is ${current.version}: read the credential again and decide whether to write over it`
-  return new HausError('version_conflict', `/cas ${detail}.`, {
-    fields: [{ field: '/cas', detail }],
-  })
+/** @throws HausError version_conflict */
+function checkBasis({ version, revision }: CredentialRecord, { cas, casRevision }: Basis): void {
+  if (cas !== undefined && cas !== version) {
+    throw outdated('/cas', `is ${cas}, and the current version is ${version}`)
+  }
+  if (casRevision !== undefined && casRevision !== revision) {
+    throw outdated('/casRevision', `is ${casRevision}, and the current revision is ${revision}`)
+  }
+}
+
+function outdated(field: string, what: string): HausError {
+  const detail = `${what}: read the credential again and decide whether to write over it`
+  return new HausError('version_conflict', `${field} ${detail}.`, { fields: [{ field, detail }] })
 }
