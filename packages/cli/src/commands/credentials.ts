@@ -21,6 +21,9 @@ const nameArgument: Positional = {
   complete: 'credential',
 }
 
+/** As many commands may change the grants of one credential in one moment. */
+const grantTriesMax = 10
+
 const metadataOptions: readonly Option[] = [
   { name: 'description', value: 'TEXT', summary: 'what it is for; visible to every operator' },
   {
@@ -361,15 +364,26 @@ function grants(
     run: async (context, args) => {
       const { client } = context.house()
       const [wanted = '', ...services] = args.positionals
-      const found = await find(client, wanted)
-      const { body } = await client.call('updateCredential', {
-        params: { id: found.id },
-        body: { services: [...next(found.services, services)] },
-      })
-      tell(context, args, body)
-      return exitCodes.ok
+      for (let tries = 1; ; tries += 1) {
+        const { id, revision, services: now } = await find(client, wanted)
+        try {
+          const { body } = await client.call('updateCredential', {
+            params: { id },
+            body: { services: [...next(now, services)], casRevision: revision },
+          })
+          tell(context, args, body)
+          return exitCodes.ok
+        } catch (error) {
+          // Somebody was faster: what he has granted stays.
+          if (!isConflict(error) || tries === grantTriesMax) throw error
+        }
+      }
     },
   }
+}
+
+function isConflict(error: unknown): boolean {
+  return error instanceof Failure && error.code === 'version_conflict'
 }
 
 type Revealed = Extract<AnswerOf<'revealCredential'>, { readonly status: 200 }>['body']
