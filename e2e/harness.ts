@@ -37,6 +37,8 @@ export interface HouseOptions {
   readonly databaseUrl?: string | undefined
   /** More HAUS_* variables; they win over the defaults here. */
   readonly env?: Readonly<Record<string, string>>
+  /** Where its log goes: a descriptor. Default: kept, for `stdout()`. */
+  readonly logTo?: number
   /** Runs it as another user, which only root may. */
   readonly account?: { readonly uid: number; readonly gid: number } | undefined
 }
@@ -159,7 +161,7 @@ function spawnHouse(options: HouseOptions & { readonly dataDir: string }): Runni
   const child = spawn(process.execPath, [...compilerFlags(), mainFile], {
     cwd: repositoryRoot,
     env: houseEnvironment(options),
-    stdio: ['ignore', 'pipe', 'pipe'],
+    stdio: ['ignore', options.logTo ?? 'pipe', 'pipe'],
     ...options.account,
   })
   const { pid } = child

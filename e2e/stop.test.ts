@@ -1,10 +1,13 @@
 /** A house that is told to stop answers what it has taken, takes nothing new, and is gone within 5 s. */
+import fs from 'node:fs'
 import http from 'node:http'
 import net from 'node:net'
 import { once } from 'node:events'
+import path from 'node:path'
+import { pathToFileURL } from 'node:url'
 import { test, type TestContext } from 'node:test'
 import assert from 'node:assert/strict'
-import { startHouse, type House } from './harness.ts'
+import { attemptStart, startHouse, temporaryFolder, type House } from './harness.ts'
 
 const stopDeadlineMs = 5_000
 /** A house that refuses what is under way would do so every time. */
@@ -103,4 +106,15 @@ test('a client that never finishes its request does not hold the house', async (
   socket.destroy()
   assert.equal(ended.exitCode, 0, ended.stderr)
   assert.ok(performance.now() - stoppingMs < stopDeadlineMs)
+})
+
+test('a signal that comes while the house is being loaded ends it before it has made anything', async (t) => {
+  const folder = temporaryFolder()
+  t.after(() => fs.rmSync(folder, { recursive: true, force: true }))
+  const dataDir = path.join(folder, 'data')
+  const preload = pathToFileURL(path.join(import.meta.dirname, 'signal-preload.ts')).href
+  const env = { NODE_OPTIONS: `--import=${preload}` }
+  const { exitCode, signal, stderr } = await attemptStart({ dataDir, env })
+  assert.deepEqual([exitCode, signal, stderr], [0, null, ''])
+  assert.ok(!fs.existsSync(dataDir))
 })

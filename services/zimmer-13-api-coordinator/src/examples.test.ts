@@ -51,7 +51,11 @@ test('every example of the catalogue does what it shows, in order, on a new hous
       }),
       version: '0.1.0',
       hostName: 'localhost',
-      memoryBytes: () => process.memoryUsage.rss(),
+      process: {
+        memoryBytes: () => process.memoryUsage.rss(),
+        openFiles: () => null,
+        logLinesLost: () => 0,
+      },
       onFatal: (error) => assert.fail(error),
     },
   )

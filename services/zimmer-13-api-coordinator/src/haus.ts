@@ -48,12 +48,26 @@ import type { Log } from './platform/log/log.ts'
 import { apiRoutes } from './surfaces/api/index.ts'
 import { createMetrics, prometheusRoutes } from './surfaces/prometheus/index.ts'
 
+/** What only the process itself can tell. */
+export interface ProcessReadings {
+  memoryBytes(): number
+  openFiles(): OpenFiles | null
+  /** Since the start. */
+  logLinesLost(): number
+}
+
+/** Descriptors, of which sockets are most, and how many there may be. */
+export interface OpenFiles {
+  readonly count: number
+  readonly max: number
+}
+
 export interface HausOptions {
   readonly log: Log
   readonly version: string
   /** Of the machine; clients may reach the API by it. */
   readonly hostName: string
-  readonly memoryBytes: () => number
+  readonly process: ProcessReadings
   readonly renewOperatorToken?: boolean
   /** The house cannot go on: the process must end, and what was acknowledged is safe. */
   readonly onFatal: (error: Error) => void
@@ -248,7 +262,7 @@ export function createHaus(config: Config, options: HausOptions): Haus {
       startedAt: clock.now(),
       databaseKind: database.kind,
       uptimeSeconds: () => Math.floor((clock.monotonicMs() - startedAtMs) / 1_000),
-      memoryBytes: options.memoryBytes,
+      ...options.process,
       eventLoopLagMs: () => eventLoopLag.p99Ms(),
       streams: () => events.streams,
       integrityFailures: () =>

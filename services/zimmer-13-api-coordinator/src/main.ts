@@ -1,17 +1,31 @@
 /**
  * The process: arguments, environment, signals, exit codes. The only module that touches `process`.
  */
-import { readFileSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
 import os from 'node:os'
 import { parseArgs } from 'node:util'
 import { setFlagsFromString } from 'node:v8'
-import { HausError } from '@haus/contract'
-import { bannerOf } from './banner.ts'
-import { loadConfig, type Config } from './config/load.ts'
-import { settings } from './config/settings.ts'
-import { createHaus, type Haus } from './haus.ts'
-import { systemClock } from './platform/clock/clock.ts'
-import { createLog, type Log } from './platform/log/log.ts'
+import type { Config } from './config/load.ts'
+import type { Haus, OpenFiles } from './haus.ts'
+import type { LogDestination } from './platform/log/destination.ts'
+import type { Log } from './platform/log/log.ts'
+
+// Before anything else is loaded, which takes a second on a small machine: process 1 of a container
+// has no handlers but its own, and a signal that came meanwhile would be lost.
+let close: (signal: NodeJS.Signals) => void = () => process.exit(0)
+process.on('SIGTERM', (signal) => close(signal))
+process.on('SIGINT', (signal) => close(signal))
+
+const { HausError } = await import('@haus/contract')
+const { bannerOf } = await import('./banner.ts')
+const { loadConfig } = await import('./config/load.ts')
+const { settings } = await import('./config/settings.ts')
+const { createHaus } = await import('./haus.ts')
+const { systemClock } = await import('./platform/clock/clock.ts')
+const { createLogDestination } = await import('./platform/log/destination.ts')
+const { createLog } = await import('./platform/log/log.ts')
+// What came meanwhile is heard in the next turn of the loop.
+await new Promise((resolve) => setImmediate(resolve))
 
 /** Supervisors give 10 s before they kill; the promise is 5 s, so what hangs is cut before. */
 const stopDeadlineMs = 4_500
@@ -63,17 +77,26 @@ function main(): void {
   const config = orExit(() =>
     loadConfig({ env: process.env, cwd: process.cwd(), configFile: args.config }),
   )
+  const destination = createLogDestination(process.stdout)
   const log = createLog({
     level: config.logLevel,
     format: onTerminal ? 'lines' : 'json',
-    destination: process.stdout,
+    destination,
   })
-  void run(config, log, args['renew-operator-token'] ?? false)
+  destination.onMended = (lost) => log.warn({ lost }, 'lines of this log could not be written')
+  void run(config, log, destination, args['renew-operator-token'] ?? false)
 }
 
-async function run(config: Config, log: Log, renewOperatorToken: boolean): Promise<void> {
+async function run(
+  config: Config,
+  log: Log,
+  destination: LogDestination,
+  renewOperatorToken: boolean,
+): Promise<void> {
   process.on('uncaughtException', (error) => end(error, log))
   process.on('unhandledRejection', (error) => end(error, log))
+  // A closed standard error is no reason to end, either.
+  process.stderr.on('error', () => {})
   for (const name of config.withoutEffect) {
     log.warn({ setting: name }, 'this setting has no effect in this release')
   }
@@ -81,7 +104,11 @@ async function run(config: Config, log: Log, renewOperatorToken: boolean): Promi
     log,
     version,
     hostName: os.hostname(),
-    memoryBytes: () => process.memoryUsage.rss(),
+    process: {
+      memoryBytes: () => process.memoryUsage.rss(),
+      openFiles,
+      logLinesLost: () => destination.lost,
+    },
     renewOperatorToken,
     onFatal: (error) => end(error, log),
   })
@@ -102,7 +129,7 @@ async function run(config: Config, log: Log, renewOperatorToken: boolean): Promi
  */
 function closeOnSignals(house: Haus, log: Log): void {
   let closing = false
-  const close = (signal: NodeJS.Signals): void => {
+  close = (signal) => {
     if (closing) return
     closing = true
     log.info({ signal }, 'closing the house')
@@ -119,8 +146,17 @@ function closeOnSignals(house: Haus, log: Log): void {
       (error: unknown) => end(error, log),
     )
   }
-  process.on('SIGTERM', close)
-  process.on('SIGINT', close)
+}
+
+/** Null where the system does not tell. */
+function openFiles(): OpenFiles | null {
+  try {
+    const limits = readFileSync('/proc/self/limits', 'utf8')
+    const max = Number(/^Max open files +(\d+)/m.exec(limits)?.[1] ?? Infinity)
+    return { count: readdirSync('/proc/self/fd').length, max }
+  } catch {
+    return null
+  }
 }
 
 /** One clear sentence for a refusal that has a code; a stack for what should not happen. */

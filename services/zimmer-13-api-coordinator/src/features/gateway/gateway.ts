@@ -269,6 +269,7 @@ type FirstWord = Extract<FromWorker, { kind: 'open' | 'closed-door' }>
 function firstWord(thread: Worker, clock: Clock): Promise<FirstWord> {
   return new Promise((resolve, reject) => {
     const failed = (cause: unknown): void => {
+      cancel()
       reject(new HausError('internal_error', 'the gateway’s thread could not start', { cause }))
     }
     const cancel = clock.after(openTimeoutMs, () => failed(new Error('it took too long')))

@@ -7,7 +7,7 @@
  * every request and reads its mail first when it has changed. A key that was revoked, an instance
  * that was withdrawn is so from the moment that was acknowledged.
  */
-import type { BreakerState, InstanceState } from '@haus/contract'
+import type { BreakerState, ErrorCode, InstanceState } from '@haus/contract'
 import type { PublicJwk } from '../../platform/crypto/access-token-verifier.ts'
 import type { ListenAddress } from '../../platform/http/index.ts'
 import type { KeyChange } from '../identity/index.ts'
@@ -146,7 +146,7 @@ export type FromWorker =
     }
   | {
       readonly kind: 'closed-door'
-      readonly code: 'address_in_use' | 'address_unusable'
+      readonly code: ErrorCode
       readonly detail: string
     }
   | {

@@ -6,6 +6,7 @@
 import { parentPort, workerData } from 'node:worker_threads'
 import { systemClock } from '../../platform/clock/clock.ts'
 import { systemRandom } from '../../platform/crypto/random.ts'
+import { listenError } from '../../platform/network/listen-error.ts'
 import { createDataPlane } from './data-plane/data-plane.ts'
 import type { FromWorker, WorkerSettings } from './messages.ts'
 
@@ -17,20 +18,7 @@ const settings = workerData as WorkerSettings
 createDataPlane({ settings, port, clock: systemClock, random: systemRandom })
   .open()
   .catch((error: unknown) => {
-    const { host, port: wanted } = settings.address
-    const shown = `${host}:${wanted}`
-    const code = error instanceof Error && 'code' in error ? String(error.code) : ''
-    const message: FromWorker =
-      code === 'EADDRINUSE'
-        ? {
-            kind: 'closed-door',
-            code: 'address_in_use',
-            detail: `${shown} is in use by another program; stop it, or choose another HAUS_GATEWAY_ADDR.`,
-          }
-        : {
-            kind: 'closed-door',
-            code: 'address_unusable',
-            detail: `${shown} cannot be bound (${code}).`,
-          }
+    const { code, message: detail } = listenError(error, settings.address, 'HAUS_GATEWAY_ADDR')
+    const message: FromWorker = { kind: 'closed-door', code, detail }
     port.postMessage(message)
   })

@@ -16,6 +16,7 @@ import { createExchanges, pathOf } from './exchange.ts'
 import type { Exchanges, RequestDone } from './exchange.ts'
 import { createHostCheck } from './hosts.ts'
 import { targetMaxChars } from './path.ts'
+import { listenError } from '../network/listen-error.ts'
 import { refuseOnSocket } from './raw-refusal.ts'
 
 export interface HttpServerOptions {
@@ -163,7 +164,7 @@ export function createHttpServer(options: HttpServerOptions): HttpServer {
       ready ??= Promise.resolve(app.ready())
       await ready
       await new Promise<void>((resolve, reject) => {
-        const failed = (error: Error): void => reject(listenError(error, address))
+        const failed = (error: Error): void => reject(listenError(error, address, 'HAUS_API_ADDR'))
         server.once('error', failed)
         server.listen({ host: address.host, port: address.port }, () => {
           server.off('error', failed)
@@ -218,18 +219,4 @@ function createListener(tls: HttpServerOptions['tls'], limits: HttpLimits): Serv
   server.maxConnections = limits.connectionsMax
   server.timeout = limits.idleTimeoutMs
   return server
-}
-
-function listenError(error: Error, address: ListenAddress): HausError {
-  const code = 'code' in error ? error.code : undefined
-  const shown = `${address.host}:${address.port}`
-  return code === 'EADDRINUSE'
-    ? new HausError(
-        'address_in_use',
-        `${shown} is in use by another program; stop it, or choose another address.`,
-        { cause: error },
-      )
-    : new HausError('address_unusable', `${shown} cannot be bound (${String(code)}).`, {
-        cause: error,
-      })
 }

@@ -55,6 +55,8 @@ const readings: MetricsReadings = {
   databaseKind: 'embedded',
   uptimeSeconds: () => 12,
   memoryBytes: () => 1024,
+  openFiles: () => ({ count: 30, max: 1_024 }),
+  logLinesLost: () => 2,
   eventLoopLagMs: () => 1.5,
   ledger: () => ({
     index: 7,
@@ -143,6 +145,9 @@ test('the readings of the house appear under names in base units', async () => {
   const found = samples(await createMetrics().text(readings))
   assert.equal(found.get('haus_build_info{version="0.1.0",database="embedded"}'), 1)
   assert.equal(found.get('haus_database_available'), 0)
+  assert.equal(found.get('process_open_fds'), 30)
+  assert.equal(found.get('process_max_fds'), 1_024)
+  assert.equal(found.get('haus_log_lines_lost_total'), 2)
   assert.equal(found.get('haus_ledger_index'), 7)
   assert.equal(found.get('haus_ledger_queued_entries'), 3)
   assert.equal(found.get('haus_view_age_seconds'), 2.5)

@@ -18,6 +18,9 @@ export interface MetricsReadings {
   readonly databaseKind: string
   uptimeSeconds(): number
   memoryBytes(): number
+  /** Null where the system does not tell. */
+  openFiles(): { readonly count: number; readonly max: number } | null
+  logLinesLost(): number
   /** 99th percentile of the last minute. */
   eventLoopLagMs(): number
   ledger(): LedgerStatus
@@ -60,6 +63,11 @@ export function createMetrics(): Metrics {
       }).set({ version: readings.version, database: readings.databaseKind }, 1)
       gauge('haus_uptime_seconds', 'Since the process started.', readings.uptimeSeconds())
       gauge('process_resident_memory_bytes', 'Resident memory.', readings.memoryBytes())
+      const files = readings.openFiles()
+      if (files !== null) {
+        gauge('process_open_fds', 'Open descriptors, of which sockets are most.', files.count)
+        gauge('process_max_fds', 'How many there may be.', files.max)
+      }
       gauge(
         'haus_event_loop_lag_seconds',
         '99th percentile of the last minute.',
@@ -85,6 +93,11 @@ export function createMetrics(): Metrics {
       gauge('haus_event_streams', 'Open event streams.', readings.streams())
       gauge('haus_services', 'Services that are known.', house.services.size)
       instances(registry, house, readings)
+      new Counter({
+        name: 'haus_log_lines_lost_total',
+        help: 'Lines that could not be written, because standard output is full or closed.',
+        registers: [registry],
+      }).inc(readings.logLinesLost())
       new Counter({
         name: 'haus_integrity_failures_total',
         help: 'Stored rows that were refused because their authentication code was wrong.',
