@@ -90,6 +90,23 @@ test('after a break the feed goes on behind the last event it handed out', async
   )
 })
 
+test('a feed that breaks before its first event goes on from where the house began it', async () => {
+  await using feed = await openFeed(new ManualClock(), { type: 'haus.key.' })
+  const first = await feed.connection(1)
+  first.end('retry: 2000\nid: 4\n\n')
+  const second = await feed.connection(2)
+  second.end('retry: 2000\nid: 4\n\n: still here\nid: 9\n\n')
+  const third = await feed.connection(3)
+  third.write(`retry: 2000\nid: 9\n\n${eventText(10, 'haus.key.created')}`)
+  await until('the event', () => feed.kinds().at(-1) === 'event')
+  assert.deepEqual(
+    feed.server.asked.map(({ headers }) => headers['last-event-id']),
+    [undefined, '4', '9'],
+  )
+  // A place alone is nothing that happened.
+  assert.equal(feed.kinds().filter((kind) => kind === 'event').length, 1)
+})
+
 test('a place that is no longer kept is a reset, and the feed goes on from there', async () => {
   await using feed = await openFeed(new ManualClock(), { lastEventId: '3' })
   const first = await feed.connection(1)

@@ -3,8 +3,9 @@
  *
  *   connecting ──200──► connected ──end, error, silence──► disconnected ──backoff──► connecting
  *
- * After a break it goes on behind the last event that was handed out (`Last-Event-ID`), so nothing
- * is missed and nothing comes twice. Where the house no longer keeps that place it says `reset`,
+ * After a break it goes on behind the last place that the house has named (`Last-Event-ID`): that
+ * of an event that was handed out, of the beginning, or of a sign of life. So nothing is missed,
+ * also before the first event, and nothing comes twice. Where the house no longer keeps that place it says `reset`,
  * and so does this: read the state again.
  */
 import type { CloudEvent, EventType, StaticOf } from '@haus/contract'

@@ -18,3 +18,8 @@ export function cloudEventOf(event: LedgerEvent, houseId: string) {
 export function serverSentEvent(name: string | null, id: number, data: unknown): string {
   return `${name === null ? '' : `event: ${name}\n`}id: ${id}\ndata: ${JSON.stringify(data)}\n\n`
 }
+
+/** Without data it sets the place to resume after and is no event (the same section, 9.2.6). */
+export function resumePoint(id: number): string {
+  return `id: ${id}\n\n`
+}

@@ -6,12 +6,16 @@
  * Live events are held back while older ones are read from the ledger. A subscriber that reads
  * slower than events arrive is ended when its backlog is full: it resumes with `Last-Event-ID`,
  * and the house keeps no unbounded memory for it.
+ *
+ * The place to resume after is told with every event, at the beginning and with each keep-alive.
+ * A reader who has had no event yet would else miss what happens before he is back, and one whose
+ * filter passes few would read everything again, or find his place no longer kept.
  */
 import { Readable } from 'node:stream'
 import type { Cancel, Clock } from '../../platform/clock/clock.ts'
 import type { Ledger, LedgerEvent } from '../../platform/ledger/index.ts'
 import type { EventBus } from './bus.ts'
-import { cloudEventOf, serverSentEvent } from './cloud-event.ts'
+import { cloudEventOf, resumePoint, serverSentEvent } from './cloud-event.ts'
 import type { ReadTurns } from './read-turns.ts'
 
 /** About a second of a busy house; more would only hide a reader that has stopped. */
@@ -39,7 +43,10 @@ export class EventStream extends Readable {
   readonly #unsubscribe: () => void
   readonly #ended = new AbortController()
   #backlog: LedgerEvent[] = []
-  #sent: number
+  /** Up to this index the reader has had everything that it wants: the place to resume after. */
+  #complete: number
+  /** The last index that the bus has brought, wanted or not. */
+  #heard: number
   #replaying = false
   #ending = false
   #cancelKeepAlive: Cancel | undefined
@@ -50,9 +57,10 @@ export class EventStream extends Readable {
   constructor(options: EventStreamOptions) {
     super({ encoding: 'utf8' })
     this.#options = options
-    this.#sent = options.afterIndex ?? options.ledger.status().index
+    this.#heard = options.ledger.status().index
+    this.#complete = options.afterIndex ?? this.#heard
     this.#unsubscribe = options.bus.subscribe((events) => this.#receive(events))
-    this.push(`retry: ${retryMs}\n\n`)
+    this.push(`retry: ${retryMs}\n${resumePoint(this.#complete)}`)
     this.#keepAlive()
     if (options.afterIndex !== null) void this.#replay()
   }
@@ -85,7 +93,10 @@ export class EventStream extends Readable {
   }
 
   #receive(events: readonly LedgerEvent[]): void {
-    for (const event of events) if (this.#options.wants(event)) this.#backlog.push(event)
+    for (const event of events) {
+      if (this.#options.wants(event)) this.#backlog.push(event)
+      this.#heard = event.index
+    }
     if (this.#backlog.length > backlogMax) {
       this.finish()
       return
@@ -96,13 +107,16 @@ export class EventStream extends Readable {
   #drain(): void {
     while (this.#asking && !this.#ending && !this.#replaying) {
       const event = this.#backlog.shift()
-      if (!event) return
-      if (event.index > this.#sent) this.#send(event)
+      if (!event) {
+        this.#complete = Math.max(this.#complete, this.#heard)
+        return
+      }
+      if (event.index > this.#complete) this.#send(event)
     }
   }
 
   #send(event: LedgerEvent): void {
-    this.#sent = event.index
+    this.#complete = event.index
     const data = cloudEventOf(event, this.#options.houseId)
     this.#asking = this.push(serverSentEvent(null, event.index, data))
   }
@@ -113,9 +127,9 @@ export class EventStream extends Readable {
     try {
       const oldest = await this.#read(() => ledger.oldestIndex())
       const newest = ledger.status().index
-      if (this.#sent > newest || (this.#sent > 0 && this.#sent < oldest - 1)) {
-        const was = this.#sent
-        this.#sent = newest
+      const was = this.#complete
+      if (was > newest || (was > 0 && was < oldest - 1)) {
+        this.#complete = newest
         this.push(
           serverSentEvent('reset', newest, {
             reason: `events after ${was} are not kept; read the state again, the stream goes on after ${newest}`,
@@ -134,13 +148,16 @@ export class EventStream extends Readable {
   }
 
   async #replayPages(newest: number): Promise<void> {
-    let after = this.#sent
-    while (!this.#ending && after < newest) {
-      const from = after
+    while (!this.#ending && this.#complete < newest) {
+      const from = this.#complete
       const page = await this.#read(() => this.#options.ledger.read(from, pageSize))
       for (const event of page) {
-        after = event.index
-        if (this.#ending || event.index > newest || !this.#options.wants(event)) continue
+        // What is newer is in the backlog: counted as read, it would be passed over there.
+        if (this.#ending || event.index > newest) return
+        if (!this.#options.wants(event)) {
+          this.#complete = event.index
+          continue
+        }
         this.#send(event)
         if (!this.#asking) await this.#asked()
       }
@@ -162,7 +179,8 @@ export class EventStream extends Readable {
   #keepAlive(): void {
     this.#cancelKeepAlive = this.#options.clock.after(keepAliveMs, () => {
       if (this.#ending) return
-      this.push(': still here\n\n')
+      // To a reader that has not taken the last, one more says nothing.
+      if (this.readableLength === 0) this.push(`: still here\n${resumePoint(this.#complete)}`)
       this.#keepAlive()
     })
   }

@@ -90,12 +90,23 @@ const operator = contextOf({})
 const service = (name: string): RequestContext =>
   contextOf({ kind: 'service', actor: `service:${name}`, service: name })
 
+interface Seen {
+  text: string
+  ended: boolean
+  /** Of what came with data. */
+  ids(): number[]
+  /** What a reader sends as `Last-Event-ID` when the connection breaks now. */
+  place(): string | undefined
+}
+
 /** Collects the blocks of a stream as they come. */
-function collect(stream: EventStream): { text: string; ended: boolean; ids(): number[] } {
-  const seen = {
+function collect(stream: EventStream): Seen {
+  const seen: Seen = {
     text: '',
     ended: false,
-    ids: () => [...seen.text.matchAll(/^id: (\d+)$/gm)].map((match) => Number(match[1])),
+    ids: () => [...seen.text.matchAll(/^id: (\d+)\ndata: /gm)].map((match) => Number(match[1])),
+    // Taken over at the empty line, and only there.
+    place: () => [...seen.text.matchAll(/^id: (\d+)\n(?:data: .*\n)?\n/gm)].at(-1)?.[1],
   }
   stream.on('data', (chunk: string) => {
     seen.text += chunk
@@ -302,11 +313,89 @@ test('readers that have stopped in the middle of what they missed hold up nobody
   await until('another has everything', () => seen.ids().length === 300)
 })
 
-test('an idle stream says that it is still there', async () => {
+test('a stream begins with its resume point, so that a break before the first event loses none', async () => {
   await using house = await openHouse()
-  const seen = collect(house.events.open(operator, {}, undefined))
-  house.clock.advance(31_000)
-  await until('two comments', () => seen.text.split(': still here').length === 3)
+  await house.tell({}, {})
+  const keys = { type: 'haus.key.' }
+  const first = house.events.open(operator, keys, undefined)
+  const seen = collect(first)
+  await until('the beginning', () => seen.text !== '')
+  assert.equal(seen.text, 'retry: 2000\nid: 2\n\n')
+  first.destroy()
+  await house.tell({ type: 'haus.key.created' })
+  const again = collect(house.events.open(operator, keys, seen.place()))
+  await until('what happened meanwhile', () => again.ids().length > 0)
+  assert.deepEqual(again.ids(), [3])
+  assert.match(again.text, /^retry: 2000\nid: 2\n\nid: 3\ndata: /)
+})
+
+test('an idle stream says that it is still there, and how far it is complete', async () => {
+  await using house = await openHouse()
+  const seen = collect(house.events.open(operator, { type: 'haus.key.' }, undefined))
+  await until('the beginning', () => seen.place() === '0')
+  for (let round = 1; round <= 2; round++) {
+    await house.tell({}, {})
+    house.clock.advance(15_000)
+    await until('a comment', () => seen.text.split(': still here').length === round + 1)
+    // What the filter left out counts too.
+    assert.equal(seen.place(), String(2 * round))
+  }
+})
+
+test('a filtered reader is not told to start over when only what it left out is no longer kept', async () => {
+  await using house = await openHouse()
+  const keys = { type: 'haus.key.' }
+  await house.tell({ type: 'haus.key.created' })
+  const first = house.events.open(operator, keys, '0')
+  const seen = collect(first)
+  await until('the event', () => seen.ids().length === 1)
+  await house.tell(...Array.from({ length: 20 }, () => ({})))
+  house.clock.advance(15_000)
+  await until('the keep-alive', () => seen.text.includes(': still here'))
+  first.destroy()
+  await house.database.pool.query('delete from haus.ledger_event where index <= 15')
+  await house.tell({ type: 'haus.key.revoked' })
+  const again = collect(house.events.open(operator, keys, seen.place()))
+  await until('what follows', () => again.ids().length > 0)
+  assert.doesNotMatch(again.text, /reset/)
+  assert.deepEqual(again.ids(), [22])
+})
+
+test('while it catches up, a stream names the place up to which it has read', async () => {
+  const reads: PromiseWithResolvers<void>[] = []
+  await using house = await openHouse(() => {
+    const read = Promise.withResolvers<void>()
+    reads.push(read)
+    return read.promise
+  })
+  await house.tell(...Array.from({ length: 300 }, () => ({})))
+  const seen = collect(house.events.open(operator, { type: 'haus.key.' }, '0'))
+  await until('the first page is asked for', () => reads.length === 1)
+  // Both are beyond what is read, and the first lies within the second page.
+  await house.tell({ type: 'haus.key.created' }, {})
+  house.clock.advance(15_000)
+  await until('a keep-alive', () => seen.text.includes(': still here'))
+  assert.equal(seen.place(), '0')
+  reads[0]?.resolve()
+  await until('the second page is asked for', () => reads.length === 2)
+  house.clock.advance(15_000)
+  await until('the next keep-alive', () => seen.place() === '256')
+  reads[1]?.resolve()
+  await until('the event', () => seen.ids().length === 1)
+  assert.deepEqual(seen.ids(), [301])
+  house.clock.advance(15_000)
+  await until('the last keep-alive', () => seen.place() === '302')
+  assert.equal(reads.length, 2)
+})
+
+test('keep-alives do not pile up before a reader that has stopped', async () => {
+  await using house = await openHouse()
+  const stream = house.events.open(operator, {}, undefined)
+  stream.read()
+  house.clock.advance(60 * 60_000)
+  const seen = collect(stream)
+  await until('the one that waited', () => seen.text.includes(': still here'))
+  assert.equal(seen.text.split(': still here').length, 2)
 })
 
 test('too many streams of one caller are refused, and so is a resume point that is no number', async () => {
