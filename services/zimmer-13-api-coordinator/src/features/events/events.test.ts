@@ -229,6 +229,13 @@ test('a stream ends when its token expires, when its key is revoked, and when th
   assert.equal(house.clock.pending, 0, 'a timer is left behind')
 })
 
+test('a key that is revoked just before the stream opens gets none', async () => {
+  await using house = await openHouse()
+  const context = contextOf({ revoked: AbortSignal.abort() })
+  assert.throws(() => house.events.open(context, {}, undefined), { code: 'token_revoked' })
+  assert.equal(house.events.streams, 0)
+})
+
 test('a stream ends with its token whichever way the wall clock jumps', async () => {
   await using house = await openHouse()
   const { clock } = house

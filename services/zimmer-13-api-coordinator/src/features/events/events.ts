@@ -4,7 +4,7 @@
  */
 import { HausError } from '@haus/contract'
 import type { Clock } from '../../platform/clock/clock.ts'
-import type { Caller, RequestContext } from '../../platform/http/caller.ts'
+import { refuseRevoked, type Caller, type RequestContext } from '../../platform/http/caller.ts'
 import type { Ledger, LedgerEvent } from '../../platform/ledger/index.ts'
 import type { EventBus } from './bus.ts'
 import { EventStream } from './event-stream.ts'
@@ -22,7 +22,7 @@ export interface EventFilter {
 }
 
 export interface Events {
-  /** @throws HausError overloaded, invalid_request. */
+  /** @throws HausError overloaded, invalid_request, token_revoked. */
   open(context: RequestContext, filter: EventFilter, lastEventId: string | undefined): EventStream
   readonly streams: number
   /** Ends every stream, so that a closing house does not wait for its readers. */
@@ -64,6 +64,8 @@ export function createEvents(options: EventsOptions): Events {
 
     open(context, filter, lastEventId) {
       const { caller } = context
+      // Of a signal that has gone off already nothing more is heard.
+      refuseRevoked(caller)
       const afterIndex = parseIndex(lastEventId)
       let ofCaller = 0
       for (const actor of open.values()) if (actor === caller.actor) ofCaller++
