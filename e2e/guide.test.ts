@@ -74,3 +74,12 @@ test('ids, times and what is left out may differ; words, keys and other numbers 
   assert.throws(() => assertShown(shown('text', 'id: …'), 'it: 4', {}))
   assert.throws(() => assertShown({ line: 1, script: '', shown: undefined }, 'something', {}))
 })
+
+test('a line that the page does not show is noticed, unless the page says that lines are left out', () => {
+  const printed = 'Up for    2 s\nGateway   here\nMemory    9 MB\nServices  1'
+  assertShown(shown('text', 'Up for    …\nGateway   …\nMemory    …\nServices  1'), printed, {})
+  assertShown(shown('text', 'Up for    …\n…\nServices  1'), printed, {})
+  for (const wrong of ['Up for    …\nMemory    …\nServices  1', 'Up for    …\nServices  1']) {
+    assert.throws(() => assertShown(shown('text', wrong), printed, {}), wrong)
+  }
+})

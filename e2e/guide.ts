@@ -4,7 +4,8 @@
  *
  * What a house makes itself differs from run to run, so an answer is held to its shape: the same
  * keys, the same words, and where the page shows an id or a time, some id or time. `…` stands for
- * anything. Nothing here knows which page it runs.
+ * anything within its line, and a line that is nothing else for lines that are left out. Nothing
+ * here knows which page it runs.
  */
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
@@ -114,7 +115,7 @@ function replaced(text: string, replacements: Replacements): string {
   )
 }
 
-/** What a shown part stands for: anything, some id, some time. */
+/** What a shown part stands for: anything in its line, some id, some time. */
 const uuid = '[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}'
 const time = '\\d{4}-\\d{2}-\\d{2}T\\d{2}:\\d{2}:\\d{2}(?:\\.\\d+)?Z'
 const standIn = new RegExp(`(…|${uuid}|${time})`)
@@ -122,16 +123,24 @@ const standIn = new RegExp(`(…|${uuid}|${time})`)
 const variable = new Set(['id', 'index', 'ageMs', 'latencyMs'])
 
 function patternOf(shown: string): RegExp {
-  const parts = shown.split(standIn).map((part, at) => {
+  const lines = shown
+    .split('\n')
+    .map((line) => (line.trim() === '…' ? '[^]*?' : linePatternOf(line)))
+  return new RegExp(`^${lines.join('\\n')}$`)
+}
+
+function linePatternOf(line: string): string {
+  const parts = line.split(standIn).map((part, at) => {
     if (at % 2 === 0) {
       const literal = part.replaceAll(/[.*+?^${}()|[\]\\]/g, '\\$&')
       // The columns of a table are as wide as what is in them.
       return literal.replaceAll(/ {2,}/g, ' {2,}')
     }
-    if (part === '…') return '[^]*?'
+    // Across lines it would pass over a line that the page does not show.
+    if (part === '…') return '[^\\n]*?'
     return part.includes('T') ? time : uuid
   })
-  return new RegExp(`^${parts.join('')}$`)
+  return parts.join('')
 }
 
 function assertAlike(shown: unknown, actual: unknown, path: string, where: string): void {
