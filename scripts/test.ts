@@ -1,13 +1,6 @@
 /**
  * `npm test`: the checks and beside them every test file, then one line of counts as the very last
- * line.
- *
- *   node scripts/test.ts                         everything
- *   node scripts/test.ts --checks-only           types, lint, format and the like
- *   node scripts/test.ts <file or folder>...     these tests
- *   node scripts/test.ts --grep <pattern>        tests whose name matches
- *
- * A failing step never hides the next one; the end says which failed.
+ * line. A failing step never hides the next one; the end says which failed.
  */
 import { mkdirSync, mkdtempSync, rmSync, statSync } from 'node:fs'
 import { availableParallelism, tmpdir } from 'node:os'
@@ -43,15 +36,21 @@ const begunFirst = [
   'services/zimmer-13-api-coordinator/src/platform/database',
 ]
 
-const { values: options, positionals: parts } = parseArgs({
-  allowPositionals: true,
-  options: {
-    'checks-only': { type: 'boolean', default: false },
-    grep: { type: 'string' },
-    concurrency: { type: 'string' },
-    'file-timeout-seconds': { type: 'string' },
-  },
-})
+const usage = `Usage: npm test -- [file or folder...] [options]
+
+Without any: the checks and all tests. \`npm run check\` is the checks alone.
+
+Options:
+  --grep PATTERN            only tests whose name matches
+  --checks-only             types, lint, format and the like; no tests
+  --concurrency N           test files at a time (${defaultConcurrency})
+  --file-timeout-seconds N  for one file (${defaultFileTimeoutMs / 1000})
+  --help                    show this
+
+Ends with 1 when anything fails. The last line counts the tests.
+`
+
+const { values: options, positionals: parts } = readArguments()
 
 const children = new Children()
 let server: PostgresServer | undefined
@@ -81,6 +80,29 @@ const [failedChecks, results] = await Promise.all([
 if (!interrupted) {
   await stop()
   process.exitCode = report()
+}
+
+function readArguments() {
+  try {
+    const { values, positionals } = parseArgs({
+      allowPositionals: true,
+      options: {
+        'checks-only': { type: 'boolean', default: false },
+        grep: { type: 'string' },
+        concurrency: { type: 'string' },
+        'file-timeout-seconds': { type: 'string' },
+        help: { type: 'boolean', short: 'h', default: false },
+      },
+    })
+    if (!values.help) return { values, positionals }
+  } catch (error) {
+    // The sentences that follow the first are about file names that begin with a dash.
+    const [sentence] = String(error instanceof Error ? error.message : error).split(/\.\s|\.?$/)
+    process.stderr.write(`${sentence}.\n\n${usage}`)
+    process.exit(2)
+  }
+  process.stdout.write(usage)
+  process.exit(0)
 }
 
 async function stop(): Promise<void> {
