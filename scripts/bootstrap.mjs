@@ -13,7 +13,7 @@ import { fileURLToPath } from 'node:url'
 /** @typedef {{ version?: string, integrity?: string, link?: boolean, dev?: boolean, optional?: boolean, devOptional?: boolean, os?: string | string[], cpu?: string | string[], libc?: string | string[] }} LockedPackage */
 /** @typedef {Record<string, LockedPackage>} LockedPackages */
 
-export const modes = ['start', 'test', 'bench', 'load', 'demo', 'check']
+export const modes = ['start', 'test', 'bench', 'load', 'demo', 'check', 'format', 'generate']
 
 const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '..')
 

@@ -5,7 +5,7 @@ import { chmod, cp, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'nod
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { test, type TestContext } from 'node:test'
-import { inspect } from './bootstrap.mjs'
+import { inspect, modes } from './bootstrap.mjs'
 
 const here = `${process.platform}-${process.arch}`
 const nodePackage = {
@@ -70,6 +70,15 @@ test('a fresh clone needs an installation', onSupported, async (t) => {
   assert.equal(state.missing, 'nothing is installed yet')
   assert.equal(state.nothingInstalled, true)
   assert.equal(state.nodeVersion, '26.10.0')
+})
+
+test('every script of the project installs what it needs first', async () => {
+  const manifest = await readFile(path.join(import.meta.dirname, '..', 'package.json'), 'utf8')
+  const { scripts } = JSON.parse(manifest) as { scripts: Record<string, string> }
+  for (const [name, command] of Object.entries(scripts)) {
+    const [, mode] = /^node scripts\/bootstrap\.mjs (\w+) && /.exec(command) ?? []
+    assert.ok(mode !== undefined && modes.includes(mode), name)
+  }
 })
 
 test('production packages and Node are enough to start, not to test', onSupported, async (t) => {
