@@ -24,6 +24,14 @@ test('the page shows every operation with path, effect and permission, and every
   }
 })
 
+test('under one operation no two parts that open have the same name', () => {
+  assert.match(text, /Fields of the answer 503/)
+  for (const part of text.split(/(?=<section[ >]|<article[ >])/)) {
+    const names = [...part.matchAll(/<summary>([^]*?)<\/summary>/g)].map(([, name]) => name)
+    assert.deepEqual(names, [...new Set(names)])
+  }
+})
+
 test('no address in the page leaves the house', () => {
   const targets = [...text.matchAll(/(?:href|src|action|srcset|data|poster)="([^"]*)"/g)].map(
     ([, target]) => target ?? '',

@@ -265,13 +265,13 @@ function answers(operation: OpenApiOperation, document: OpenApiDocument): Markup
             <dd>${prose(answer.description)}${headerNotes(answer)}</dd> `,
       )}
     </dl>
-    ${own.map(([, answer]) => {
+    ${own.map(([status, answer]) => {
       const schema = answer.content?.['application/json']?.schema
       const table = schema === undefined ? null : fieldTable(schema, document)
       return table === null
         ? null
         : html`<details>
-            <summary>Fields of the answer</summary>
+            <summary>Fields of the answer ${status}</summary>
             ${table}
           </details>`
     })}`
