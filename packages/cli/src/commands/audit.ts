@@ -135,8 +135,10 @@ async function since(sinceMs: number, limit: number, client: HausClient, filter:
   return page
 }
 
-function detailText({ detail }: AuditEntry): string {
+/** What is null was not given: to a reader it only hides what was. */
+export function detailText({ detail }: Pick<AuditEntry, 'detail'>): string {
   return Object.entries(detail)
+    .filter(([, value]) => value !== null)
     .map(([name, value]) => `${name}=${typeof value === 'string' ? value : JSON.stringify(value)}`)
     .join(' ')
 }
