@@ -45,7 +45,7 @@ export const streamEvents = defineOperation({
   tag: 'Events and audit',
   summary: 'Follow what happens',
   description:
-    'Server-sent events, each a CloudEvent whose SSE id is the ledger index. `Last-Event-ID` resumes after that index; `Last-Event-ID: 0` starts with the oldest that is kept. Without it the stream starts now. When the resume point is older than what is kept, an event `reset` says where the stream goes on: read the state again. A service sees its own events and the instances of what it depends on. The stream ends when its token ends.',
+    'Server-sent events, each a CloudEvent whose SSE id is the ledger index. `Last-Event-ID` resumes after that index; `Last-Event-ID: 0` starts with the oldest that is kept. Without it the stream starts now. The stream names its place, an `id` without data, when it opens and every 15 s: a reader resumes there although it has seen no event. When the resume point is older than what is kept, an event `reset` says where the stream goes on: read the state again. A service sees its own events and the instances of what it depends on. The stream ends when its token ends.',
   effect: 'read',
   permission: 'events.read',
   query: Type.Object(
