@@ -318,7 +318,7 @@ export const getSystemHealth = defineOperation({
         streams: Type.Integer(),
         integrityFailures: Type.Integer({
           description:
-            'Rows whose message authentication code was wrong since the start; each was refused.',
+            'Rows and aliases since the start that Haus did not write as they are; each was refused.',
         }),
       }),
     },

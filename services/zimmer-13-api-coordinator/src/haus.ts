@@ -28,8 +28,15 @@ import {
   identityRoutes,
   openHouse,
   operatorTokenFile,
+  sealRowsOfBefore,
 } from './features/identity/index.ts'
-import { createRegistry, createRegistryView, registryRoutes } from './features/registry/index.ts'
+import {
+  AliasSeal,
+  createRegistry,
+  createRegistryView,
+  registryRoutes,
+  sealAliases,
+} from './features/registry/index.ts'
 import type { Tables } from './features/tables.ts'
 import { migrations } from './migrations/index.ts'
 import { systemClock, type Clock } from './platform/clock/clock.ts'
@@ -137,7 +144,16 @@ export function createHaus(config: Config, options: HausOptions): Haus {
       log,
     })
 
-    const registryView = createRegistryView()
+    await sealRowsOfBefore(house, database.db, async (trx) => {
+      const services = await sealAliases(trx, new AliasSeal(house.rootKey))
+      if (services > 0) log.info({ services }, 'aliases of before are sealed as they were found')
+    })
+
+    const holdingsOf = (name: string) => ({
+      liveKeys: identityView.liveKeysOf(name),
+      grants: credentialView.grantedCount(name),
+    })
+    const registryView = createRegistryView({ rootKey: house.rootKey, holdingsOf, log })
     const canonicalService = (name: string): string => registryView.canonicalService(name)
     const identityView = createIdentityView({ house, db: database.db, log })
     const credentialView = new CredentialView({
@@ -182,10 +198,7 @@ export function createHaus(config: Config, options: HausOptions): Haus {
       ledger,
       view: registryView,
       credentials,
-      holdingsOf: (name) => ({
-        liveKeys: identityView.liveKeysOf(name),
-        grants: credentialView.grantedCount(name),
-      }),
+      holdingsOf,
       clock,
       random,
       log,
@@ -266,7 +279,9 @@ export function createHaus(config: Config, options: HausOptions): Haus {
       eventLoopLagMs: () => eventLoopLag.p99Ms(),
       streams: () => events.streams,
       integrityFailures: () =>
-        identity.status().integrityFailures + credentials.status().integrityFailures,
+        identity.status().integrityFailures +
+        credentials.status().integrityFailures +
+        registryView.integrityFailures,
       house: () => registryView.snapshot(),
       instanceState: registry.stateOf,
       monitor: registry.monitorReport,

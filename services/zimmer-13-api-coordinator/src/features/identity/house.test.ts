@@ -6,7 +6,7 @@ import path from 'node:path'
 import { test, type TestContext } from 'node:test'
 import { HausError, type ErrorCode } from '@haus/contract'
 import { migrations } from '../../migrations/index.ts'
-import { systemRandom } from '../../platform/crypto/index.ts'
+import { deriveKey, mac, systemRandom } from '../../platform/crypto/index.ts'
 import { openDatabase, type DatabaseKind } from '../../platform/database/index.ts'
 import { runChild } from '../../testing/child-program.ts'
 import {
@@ -20,7 +20,7 @@ import { recordLog } from '../../testing/identity.ts'
 import { ManualClock } from '../../testing/manual-clock.ts'
 import type { Tables } from '../tables.ts'
 import { deriveIdentityKeys, hashOperatorToken } from './identity-keys.ts'
-import { openHouse, type House } from './house.ts'
+import { openHouse, sealRowsOfBefore, type House } from './house.ts'
 
 interface Place {
   readonly database: TestDatabase<Tables>
@@ -373,3 +373,36 @@ test(
     await Promise.all([work(), work(), work()])
   },
 )
+
+for (const kind of databaseKinds) {
+  test(
+    `${kind}: rows of before the house sealed them are sealed once, by one process, and never again`,
+    needsDatabase(kind),
+    async (t) => {
+      const place = await openPlace(t, kind)
+      const made = await open(place)
+      assert.ok(made.isSealed, 'a new house has none')
+      const { rootKey, houseId } = made
+      await place.database.db
+        .updateTable('house')
+        .set({
+          key_check: mac(deriveKey(rootKey, 'haus/root-key-check/v1'), 'house', houseId),
+        })
+        .execute()
+      const before = await open(place)
+      assert.ok(!before.isSealed)
+      let turns = 0
+      const seal = async (): Promise<void> => void turns++
+      await assert.rejects(
+        sealRowsOfBefore(before, place.database.db, () => Promise.reject(new Error('halfway'))),
+        /halfway/,
+      )
+      assert.ok(!(await open(place)).isSealed, 'what failed halfway is done again')
+      await Promise.all([1, 2].map(() => sealRowsOfBefore(before, place.database.db, seal)))
+      const after = await open(place)
+      assert.ok(after.isSealed)
+      await sealRowsOfBefore(after, place.database.db, seal)
+      assert.equal(turns, 1)
+    },
+  )
+}

@@ -32,6 +32,8 @@ export interface House {
   readonly rootKey: Key
   /** Made by this call. */
   readonly isNew: boolean
+  /** False: it was made before aliases carried a MAC, and `sealRowsOfBefore` has not run yet. */
+  readonly isSealed: boolean
 }
 
 interface OpenHouseOptions {
@@ -86,21 +88,47 @@ async function unlock(row: HouseRow, { rootKeyFile, log }: OpenHouseOptions): Pr
     )
   }
   const rootKey = bindToHouse(found.key, row.house_id)
-  if (!equalBytes(row.key_check, keyCheckOf(rootKey, row.house_id))) {
+  const isSealed = equalBytes(row.key_check, keyCheckOf(rootKey, row.house_id))
+  if (!isSealed && !equalBytes(row.key_check, keyCheckOfBefore(rootKey, row.house_id))) {
     throw new HausError(
       'root_key_wrong',
       `the root key in ${rootKeyFile} is not the one of the house in this database: put the right file back from your backup, or copy it from the replica that opened the house first`,
     )
   }
-  return { houseId: row.house_id, rootKey, isNew: false }
+  return { houseId: row.house_id, rootKey, isNew: false, isSealed }
 }
 
 function bindToHouse(fileKey: Key, houseId: string): Key {
   return deriveKey(fileKey, 'haus/house/v1', Buffer.from(houseId))
 }
 
+/** Says too that rows without a MAC are no longer taken; without the root key nobody can take that back. */
 function keyCheckOf(rootKey: Key, houseId: string): Buffer {
+  return mac(deriveKey(rootKey, 'haus/root-key-check/v2'), 'house', houseId)
+}
+
+function keyCheckOfBefore(rootKey: Key, houseId: string): Buffer {
   return mac(deriveKey(rootKey, 'haus/root-key-check/v1'), 'house', houseId)
+}
+
+/**
+ * Rows that were written before their MAC existed are taken as they are, once: `seal` gives them
+ * one, in the commit that also changes the key check. A house that was made later never does it.
+ */
+export async function sealRowsOfBefore(
+  { houseId, rootKey, isSealed }: House,
+  db: Kysely<Tables>,
+  seal: (trx: Transaction<Tables>) => Promise<void>,
+): Promise<void> {
+  if (isSealed) return
+  const sealed = keyCheckOf(rootKey, houseId)
+  await db.transaction().execute(async (trx) => {
+    const row = await trx.selectFrom('house').select('key_check').forUpdate().executeTakeFirst()
+    // Another process was faster.
+    if (row !== undefined && equalBytes(row.key_check, sealed)) return
+    await seal(trx)
+    await trx.updateTable('house').set({ key_check: sealed }).execute()
+  })
 }
 
 function makeOrJoin(options: OpenHouseOptions): Promise<House> {
@@ -157,5 +185,5 @@ async function make(trx: Transaction<Tables>, options: OpenHouseOptions): Promis
       mac: macOfOperatorToken(keys, row),
     })
     .execute()
-  return { houseId, rootKey, isNew: true }
+  return { houseId, rootKey, isNew: true, isSealed: true }
 }

@@ -3,6 +3,7 @@ import { test } from 'node:test'
 import { discover, HausError, type InstanceState } from '@haus/contract'
 import { Value } from 'typebox/value'
 import type { NewEvent } from '../../platform/ledger/index.ts'
+import { createTestView } from '../../testing/registry-view.ts'
 import { createDiscovery, type DiscoveryQuery } from './discovery.ts'
 import {
   instanceChanged,
@@ -10,7 +11,6 @@ import {
   serviceChanged,
   type InstanceRecord,
 } from './records.ts'
-import { createRegistryView } from './view.ts'
 
 const time = '2026-11-23T12:00:00.000Z'
 
@@ -41,7 +41,7 @@ function instance(place: number, fields: Partial<InstanceRecord> = {}): Instance
 }
 
 function openDiscovery(instances: readonly InstanceRecord[]) {
-  const view = createRegistryView()
+  const view = createTestView()
   const beliefs = new Map<string, InstanceState>()
   const loads = new Map<string, { load: number }>()
   let index = 0
@@ -52,6 +52,7 @@ function openDiscovery(instances: readonly InstanceRecord[]) {
     serviceChanged({
       name: 'orders',
       aliases: ['zimmer-21'],
+      aliasesMac: view.sealAliases('orders', ['zimmer-21']),
       callers: null,
       dependencies: [],
       endpoints: [{ path: '/orders', methods: ['GET'] }],

@@ -26,6 +26,8 @@ export interface EndpointRecord {
 export interface ServiceRecord {
   readonly name: string
   readonly aliases: readonly string[]
+  /** In base64, that an operator set them; null without any. */
+  readonly aliasesMac: string | null
   /** Who may call it through the gateway; null: every service. */
   readonly callers: readonly string[] | null
   readonly dependencies: readonly string[]
@@ -129,7 +131,9 @@ export function instanceOf(data: Readonly<Record<string, unknown>>): InstanceRec
 
 export function serviceOf(data: Readonly<Record<string, unknown>>): ServiceRecord | null {
   const value = data['service']
-  return isService(value) ? value : null
+  if (!isService(value)) return null
+  // A process of before there was one wrote the event: the aliases are not believed.
+  return typeof value.aliasesMac === 'string' ? value : { ...value, aliasesMac: null }
 }
 
 export function configOf(data: Readonly<Record<string, unknown>>): ConfigRecord | null {

@@ -278,6 +278,7 @@ export function createRegistration(
       return {
         name,
         aliases: [],
+        aliasesMac: null,
         callers: null,
         dependencies: dependencies ?? [],
         endpoints: endpoints ?? [],

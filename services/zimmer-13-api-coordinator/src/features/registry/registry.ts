@@ -23,6 +23,7 @@ import {
 } from '../health/index.ts'
 import type { Tables } from '../tables.ts'
 import { createAddressPolicy, type Listener } from '../../platform/network/address-policy.ts'
+import type { Holdings } from './aliases.ts'
 import type { Vital } from './balancer.ts'
 import { createConfiguration } from './configuration.ts'
 import type { RegistrationCredentials } from './credentials-port.ts'
@@ -36,7 +37,7 @@ import {
   type RegistrationAnswer,
   type RegistrationRequest,
 } from './registration.ts'
-import { createServices, type Holdings } from './services.ts'
+import { createServices } from './services.ts'
 import { createStateJournal } from './state-journal.ts'
 import { checkpointLastSeen, offlineAges } from './store.ts'
 import { createTraffic, type Traffic } from './traffic.ts'

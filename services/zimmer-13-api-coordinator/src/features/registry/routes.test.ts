@@ -15,15 +15,16 @@ import {
   silentLog,
   type TestDatabase,
 } from '../../testing/databases.ts'
+import { createTestView } from '../../testing/registry-view.ts'
 import { until } from '../../testing/until.ts'
 import type { Tables } from '../tables.ts'
-import { createRegistry, createRegistryView, registryRoutes } from './index.ts'
+import { createRegistry, registryRoutes } from './index.ts'
 
 const log = silentLog as Log
 
 async function openApi(databaseKind: DatabaseKind = 'embedded') {
   const database = await openTestDatabase<Tables>(databaseKind, { migrations })
-  const view = createRegistryView()
+  const view = createTestView()
   const ledger = createLedger<Tables>({
     database,
     clock: systemClock,

@@ -11,6 +11,7 @@ import { decodeCursor, encodeCursor } from '../../platform/http/cursor.ts'
 import { write, type Ledger } from '../../platform/ledger/index.ts'
 import { auditOf } from '../audit/index.ts'
 import type { CheckHistory, Monitor } from '../health/index.ts'
+import type { Holdings } from './aliases.ts'
 import { serving } from './balancer.ts'
 import { serviceChanged, shownState, urlOf, type InstanceRecord } from './records.ts'
 import { instanceNotFound, refuseReserved, retryWhenLost, serviceNotFound } from './refusals.ts'
@@ -31,13 +32,6 @@ export interface Page<T> {
 export type ServiceChangeRequest = BodyOf<typeof updateServiceOperation>
 
 const pageDefault = 100
-
-/** What other features keep under a name, registered or not. */
-export interface Holdings {
-  readonly liveKeys: number
-  /** Credentials that are granted to it. */
-  readonly grants: number
-}
 
 export function createServices(dependencies: {
   readonly ledger: Ledger
@@ -79,7 +73,7 @@ export function createServices(dependencies: {
     )
     return {
       name: record.name,
-      aliases: record.aliases,
+      aliases: view.aliasesOf(record.name),
       health: healthOf(service),
       instances: instances.length,
       usable: usable.length,
@@ -93,7 +87,7 @@ export function createServices(dependencies: {
     const { record, instances, index } = service
     return {
       name: record.name,
-      aliases: record.aliases,
+      aliases: view.aliasesOf(record.name),
       callers: record.callers,
       health: healthOf(service),
       dependencies: record.dependencies,
@@ -217,7 +211,8 @@ export function createServices(dependencies: {
         refuseTaken(name, aliases)
         refuseInUse(aliases, record.aliases)
         const revision = record.revision + 1
-        const next = { ...record, aliases, callers, healthIntervalSeconds, revision }
+        const aliasesMac = view.sealAliases(name, aliases)
+        const next = { ...record, aliases, aliasesMac, callers, healthIntervalSeconds, revision }
         await ledger.append({
           keys: [name, ...aliases].map((taken) => `service:${taken}`),
           writes: [write(updateService, next)],

@@ -7,6 +7,7 @@
 import { sql, type Kysely } from 'kysely'
 import type { WriteOperation } from '../../platform/ledger/ledger.ts'
 import type { Tables } from '../tables.ts'
+import type { AliasSeal } from './aliases.ts'
 import {
   isInstanceState,
   type ConfigRecord,
@@ -107,7 +108,7 @@ export const removeInstance: WriteOperation<InstanceRemoval> = {
     select ord from counted`,
 }
 
-const serviceColumns = `ord int, index bigint, name text, aliases text[], callers text[],
+const serviceColumns = `ord int, index bigint, name text, aliases text[], "aliasesMac" text, callers text[],
   dependencies text[], endpoints jsonb, "healthIntervalSeconds" int, revision int,
   "createdAt" timestamptz`
 
@@ -142,7 +143,8 @@ export const putService: WriteOperation<ServiceRecord> = {
 export const updateService: WriteOperation<ServiceRecord> = {
   name: 'service.update',
   sql: `
-    update haus.service s set aliases = r.aliases, callers = r.callers,
+    update haus.service s set aliases = r.aliases,
+      aliases_mac = decode(r."aliasesMac", 'base64'), callers = r.callers,
       health_interval_seconds = r."healthIntervalSeconds", revision = r.revision,
       modified_index = greatest(s.modified_index, r.index)
     from jsonb_to_recordset($1) as r(${serviceColumns})
@@ -150,6 +152,24 @@ export const updateService: WriteOperation<ServiceRecord> = {
       select from haus.service o
       where o.name = any (r.aliases) or (o.name <> r.name and o.aliases && r.aliases))
     returning r.ord`,
+}
+
+/** Aliases of before there was a MAC, as they are now; see `sealRowsOfBefore`. */
+export async function sealAliases(db: Kysely<Tables>, seal: AliasSeal): Promise<number> {
+  const rows = await db
+    .selectFrom('service')
+    .select(['name', 'aliases'])
+    .where(sql<boolean>`aliases <> '{}'`)
+    .execute()
+  for (const { name, aliases } of rows) {
+    const mac = seal.macOf(name, aliases)
+    await db
+      .updateTable('service')
+      .set({ aliases_mac: mac === null ? null : Buffer.from(mac, 'base64') })
+      .where('name', '=', name)
+      .execute()
+  }
+  return rows.length
 }
 
 interface ConfigRow extends ConfigRecord {
@@ -243,6 +263,7 @@ const firstUuid = '00000000-0000-0000-0000-000000000000'
 interface ServiceRow {
   name: string
   aliases: string[]
+  aliases_mac: Buffer | null
   callers: string[] | null
   dependencies: string[]
   endpoints: unknown
@@ -255,6 +276,7 @@ function serviceFromRow(row: ServiceRow): ServiceRecord {
   return {
     name: row.name,
     aliases: row.aliases,
+    aliasesMac: row.aliases_mac?.toString('base64') ?? null,
     callers: row.callers,
     dependencies: row.dependencies,
     endpoints: endpointsFrom(row.endpoints),

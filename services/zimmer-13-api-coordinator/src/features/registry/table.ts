@@ -7,6 +7,8 @@ export interface RegistryTables {
   service: {
     name: string
     aliases: string[]
+    /** Of name and aliases; null without any. */
+    aliases_mac: Buffer | null
     /** Null: every service may call it. */
     callers: string[] | null
     dependencies: string[]

@@ -92,7 +92,8 @@ export function createTraffic(sources: {
     { record }: ServiceSnapshot,
     instances: readonly InstanceRecord[],
   ): TrafficService {
-    const { name, aliases, callers } = record
+    const { name, callers } = record
+    const aliases = view.aliasesOf(name)
     return { name, aliases, callers, instances: instances.map(show) }
   }
 

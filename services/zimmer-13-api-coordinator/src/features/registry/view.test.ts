@@ -11,6 +11,7 @@ import {
   openTestDatabase,
   silentLog,
 } from '../../testing/databases.ts'
+import { createTestView } from '../../testing/registry-view.ts'
 import type { Tables } from '../tables.ts'
 import {
   configChanged,
@@ -30,7 +31,7 @@ import {
   removeInstance,
   updateInstance,
 } from './store.ts'
-import { createRegistryView, type RegistryView } from './view.ts'
+import type { RegistryView } from './view.ts'
 
 const log = silentLog as Log
 const names = ['orders', 'stock', 'billing']
@@ -137,6 +138,7 @@ function entryFor(view: RegistryView, act: Action): Entry | null {
       const next: ServiceRecord = {
         name: act.service,
         aliases: known?.aliases ?? [],
+        aliasesMac: known?.aliasesMac ?? null,
         callers: known?.callers ?? null,
         dependencies: act.deps,
         endpoints: [{ path: '/x', methods: ['GET'] }],
@@ -182,7 +184,8 @@ function entryFor(view: RegistryView, act: Action): Entry | null {
     }
     case 'alias': {
       if (!known) return null
-      const next = { ...known, aliases: act.aliases, revision: known.revision + 1 }
+      const aliasesMac = view.sealAliases(known.name, act.aliases)
+      const next = { ...known, aliases: act.aliases, aliasesMac, revision: known.revision + 1 }
       return {
         keys: [known.name, ...act.aliases].map((name) => `service:${name}`),
         writes: [write(updateService, next)],
@@ -291,7 +294,7 @@ for (const kind of databaseKinds) {
             await database.pool.query(
               'truncate haus.service, haus.instance, haus.service_config, haus.ledger_event',
             )
-            const view = createRegistryView()
+            const view = createTestView()
             const ledger = createLedger<Tables>({
               database,
               clock: systemClock,
@@ -323,7 +326,7 @@ for (const kind of databaseKinds) {
                 applyToModel(model, act, entry, index)
               }
             }
-            const loaded = createRegistryView()
+            const loaded = createTestView()
             await database.db.transaction().execute((snapshot) => loaded.load(snapshot))
             await ledger.stop(1_000)
             assert.deepEqual(pictureOf(view), pictureOf(loaded))
@@ -361,7 +364,7 @@ for (const kind of databaseKinds) {
 }
 
 test('512 registrations of one service are one new snapshot, and the one before stays as it was', () => {
-  const view = createRegistryView()
+  const view = createTestView()
   const events = Array.from({ length: 512 }, (_, place) => ({
     ...instanceRegistered(instanceAt(view, { service: 'orders', port: place + 1 })),
     index: place + 1,
@@ -379,7 +382,7 @@ test('512 registrations of one service are one new snapshot, and the one before 
 })
 
 test('a dependency cycle is found through each of its members, and through nobody else', () => {
-  const view = createRegistryView()
+  const view = createTestView()
   const dependencies: Record<string, string[]> = {
     a: ['b', 'd'],
     b: ['c'],
@@ -391,6 +394,7 @@ test('a dependency cycle is found through each of its members, and through nobod
       ...serviceChanged({
         name,
         aliases: [],
+        aliasesMac: null,
         callers: null,
         dependencies: of,
         endpoints: [],

@@ -9,8 +9,11 @@
  */
 import { healthIntervalSecondsDefault } from '@haus/contract'
 import type { Kysely } from 'kysely'
+import type { Key } from '../../platform/crypto/index.ts'
 import type { LedgerEvent, Projection } from '../../platform/ledger/ledger.ts'
+import type { Log } from '../../platform/log/log.ts'
 import type { Tables } from '../tables.ts'
+import { Aliases, type Holdings } from './aliases.ts'
 import { findCycles } from './dependency-cycles.ts'
 import {
   configOf,
@@ -58,8 +61,14 @@ export interface RegistryView extends Projection {
   apply(events: readonly LedgerEvent[]): void
   /** The service of that name or alias. */
   service(nameOrAlias: string): ServiceSnapshot | undefined
-  /** The name behind an alias; any other name as it is. */
+  /** The name behind an alias; any other name as it is. A name goes before an alias. */
   canonicalService(nameOrAlias: string): string
+  /** Those of the service that are followed. */
+  aliasesOf(service: string): readonly string[]
+  /** What a record with these aliases carries, so that it is believed. */
+  sealAliases(service: string, aliases: readonly string[]): string | null
+  /** Aliases that are not followed, each counted once; more than 0 means somebody writes to the database. */
+  readonly integrityFailures: number
   instance(id: string): InstanceRecord | undefined
   instanceAt(service: string, address: string, port: number): InstanceRecord | undefined
   config(service: string): ConfigRecord
@@ -80,8 +89,15 @@ export interface RegistryView extends Projection {
   onChange(listener: (change: ViewChange) => void): () => void
 }
 
-export function createRegistryView(): RegistryView {
-  return new MemoryView()
+export interface RegistryViewOptions {
+  readonly rootKey: Key
+  /** Keys and grants of a name; asked once the other views are loaded, and at every question. */
+  readonly holdingsOf: (name: string) => Holdings
+  readonly log: Log
+}
+
+export function createRegistryView(options: RegistryViewOptions): RegistryView {
+  return new MemoryView(options)
 }
 
 interface Draft {
@@ -94,7 +110,7 @@ class MemoryView implements RegistryView {
   index = 0
   #version = 0
   #services = new Map<string, ServiceSnapshot>()
-  #aliases = new Map<string, string>()
+  readonly #aliases: Aliases
   #instances = new Map<string, InstanceRecord>()
   #places = new Map<string, InstanceRecord>()
   #configs = new Map<string, ConfigRecord>()
@@ -103,11 +119,15 @@ class MemoryView implements RegistryView {
   #names: readonly string[] | null = null
   #graph = new Graph()
 
+  constructor(options: RegistryViewOptions) {
+    this.#aliases = new Aliases(options)
+  }
+
   async load(db: Kysely<Tables>): Promise<void> {
     const loaded = await loadRegistry(db)
     const drafts = new Map<string, Draft>()
     for (const { record, index } of loaded.services) {
-      drafts.set(record.name, { record, instances: [], index })
+      drafts.set(record.name, { record: this.#aliases.believed(record), instances: [], index })
     }
     this.#services = new Map()
     this.#instances = new Map()
@@ -161,7 +181,7 @@ class MemoryView implements RegistryView {
           const record = serviceOf(event.data)
           if (!record) break
           const draft = this.#draft(drafts, record.name, event.time)
-          draft.record = record
+          draft.record = this.#aliases.believed(record)
           draft.index = event.index
           namesChanged = true
           break
@@ -181,12 +201,25 @@ class MemoryView implements RegistryView {
   service(nameOrAlias: string): ServiceSnapshot | undefined {
     const found = this.#services.get(nameOrAlias)
     if (found) return found
-    const name = this.#aliases.get(nameOrAlias)
+    const name = this.#aliases.ownerOf(nameOrAlias)
     return name === undefined ? undefined : this.#services.get(name)
   }
 
   canonicalService(nameOrAlias: string): string {
-    return this.#aliases.get(nameOrAlias) ?? nameOrAlias
+    return this.#aliases.ownerOf(nameOrAlias) ?? nameOrAlias
+  }
+
+  aliasesOf(service: string): readonly string[] {
+    const aliases = this.#services.get(service)?.record.aliases ?? []
+    return aliases.filter((alias) => this.#aliases.ownerOf(alias) === service)
+  }
+
+  sealAliases(service: string, aliases: readonly string[]): string | null {
+    return this.#aliases.seal.macOf(service, aliases)
+  }
+
+  get integrityFailures(): number {
+    return this.#aliases.integrityFailures
   }
 
   instance(id: string): InstanceRecord | undefined {
@@ -286,10 +319,7 @@ class MemoryView implements RegistryView {
     if (loaded) this.#names = null
     if (namesChanged) {
       this.#graph = new Graph()
-      this.#aliases = new Map()
-      for (const { record } of this.#services.values()) {
-        for (const alias of record.aliases) this.#aliases.set(alias, record.name)
-      }
+      this.#aliases.follow(this.#services)
     }
     if (services.length === 0 && !loaded) return
     for (const listener of this.#listeners) listener({ services, instances: changes, loaded })
@@ -301,6 +331,7 @@ function bareService(name: string, createdAt: string): ServiceRecord {
   return {
     name,
     aliases: [],
+    aliasesMac: null,
     callers: null,
     dependencies: [],
     endpoints: [],

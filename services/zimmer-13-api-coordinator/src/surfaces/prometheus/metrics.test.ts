@@ -37,6 +37,7 @@ function instance(change: Partial<InstanceRecord>): InstanceRecord {
 const record: ServiceRecord = {
   name: 'orders',
   aliases: [],
+  aliasesMac: null,
   callers: null,
   dependencies: [],
   endpoints: [],

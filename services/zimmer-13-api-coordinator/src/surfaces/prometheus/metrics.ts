@@ -31,7 +31,7 @@ export interface MetricsReadings {
   /** Null until its thread has told for the first time. */
   gateway(): GatewayCounts | null
   streams(): number
-  /** Rows since the start whose message authentication code was wrong. */
+  /** Rows and aliases since the start that were refused. */
   integrityFailures(): number
 }
 
@@ -100,7 +100,7 @@ export function createMetrics(): Metrics {
       }).inc(readings.logLinesLost())
       new Counter({
         name: 'haus_integrity_failures_total',
-        help: 'Stored rows that were refused because their authentication code was wrong.',
+        help: 'Stored rows and aliases that were refused because Haus did not write them as they are.',
         registers: [registry],
       }).inc(readings.integrityFailures())
 
