@@ -73,7 +73,8 @@ export const listServiceKeys = defineOperation({
   query: Type.Object({ ...Page }, { additionalProperties: false }),
   answers: {
     200: {
-      description: 'The keys, oldest first; of those that are revoked the newest 64.',
+      description:
+        'The keys, oldest first; of those that are revoked the newest 64, and the newest 10,000 of the house.',
       schema: pageOf(Key),
       headers: viewHeaders,
     },

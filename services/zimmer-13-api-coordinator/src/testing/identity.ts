@@ -16,6 +16,7 @@ import {
   type Identity,
   type IdentityView,
 } from '../features/identity/index.ts'
+import type { IdentityOptions } from '../features/identity/service.ts'
 import { openTestDatabase, type TestDatabase } from './databases.ts'
 import { ManualClock } from './manual-clock.ts'
 
@@ -56,6 +57,7 @@ const patientMs = 30_000
 export async function openTestIdentity(
   kind: DatabaseKind,
   existing?: TestDatabase<Tables>,
+  limits?: IdentityOptions['limits'],
 ): Promise<TestIdentity> {
   const database = existing ?? (await openTestDatabase<Tables>(kind, { migrations }))
   const clock = new ManualClock()
@@ -86,6 +88,7 @@ export async function openTestIdentity(
     random: systemRandom,
     log,
     dataDir,
+    ...(limits && { limits }),
   })
   await identity.start()
   return {
@@ -99,7 +102,7 @@ export async function openTestIdentity(
     identity,
     async restart() {
       await ledger.stop(1_000)
-      return openTestIdentity(kind, await database.reopen())
+      return openTestIdentity(kind, await database.reopen(), limits)
     },
     async [Symbol.asyncDispose]() {
       await ledger.stop(1_000)

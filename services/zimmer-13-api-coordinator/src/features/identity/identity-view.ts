@@ -46,6 +46,9 @@ export interface IdentityView extends LoadableProjection<Tables> {
   /** Oldest first, revoked ones included. */
   keysOf(service: string): ServiceKey[]
   liveKeysOf(service: string): number
+  readonly liveKeysOfAll: number
+  /** Revoked ones included. */
+  allKeys(): Iterable<ServiceKey>
   /** In constant time per token that exists. */
   operatorToken(hash: Buffer): OperatorToken | undefined
   /** Reads rows again that a lost guard has cast doubt on. */
@@ -228,6 +231,14 @@ export function createIdentityView({ house, db, log }: IdentityViewOptions): Ide
       for (const key of byService.get(service)?.values() ?? []) if (key.principal.live) live += 1
       return live
     },
+
+    get liveKeysOfAll() {
+      let live = 0
+      for (const { principal } of byId.values()) if (principal.live) live += 1
+      return live
+    },
+
+    allKeys: () => byId.values(),
 
     operatorToken(hash) {
       let found: OperatorToken | undefined

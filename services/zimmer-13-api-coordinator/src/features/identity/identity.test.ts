@@ -207,6 +207,46 @@ for (const kind of databaseKinds) {
   )
 
   test(
+    `${kind}: revoked keys leave the place of live ones free, the oldest of the house go, and their tokens stay refused`,
+    matrix,
+    async () => {
+      let house = await openTestIdentity(kind, undefined, { liveKeys: 3, revokedKeys: 4 })
+      try {
+        const revoke = async ({ service, clientId }: NewKey): Promise<void> => {
+          house.clock.advance(1)
+          await house.identity.revokeServiceKey(service, clientId, contextOf('revokeServiceKey'))
+        }
+        const first = await makeKey(house, 's0')
+        const token = await tokenOf(house, first)
+        const all = [first, await makeKey(house, 's1'), await makeKey(house, 's2')]
+        const { message } = await refused(makeKey(house, 's3'), 'limit_reached')
+        assert.match(message, /3 live keys.*DELETE \/api\/services\/\{name\}\/keys/)
+        for (const key of all) await revoke(key)
+        for (const service of ['s3', 's4', 's5', 's6']) {
+          const key = await makeKey(house, service)
+          all.push(key)
+          await revoke(key)
+        }
+        const last = await makeKey(house, 's7')
+        for (const turn of ['running', 'restarted']) {
+          if (turn === 'restarted') house = await house.restart()
+          assert.equal(house.view.key(first.clientId), undefined, turn)
+          assert.deepEqual(
+            [...all.slice(-4), last].map(({ clientId }) => house.view.key(clientId)?.row.clientId),
+            [...all.slice(-4), last].map(({ clientId }) => clientId),
+            'the newest 4 are still listed',
+          )
+          await refused(callerOf(house, token), 'token_revoked')
+        }
+        const { rows } = await house.database.pool.query('select 1 from haus.service_key')
+        assert.equal(rows.length, 5)
+      } finally {
+        await house[Symbol.asyncDispose]()
+      }
+    },
+  )
+
+  test(
     `${kind}: the operator's token opens everything, and its renewal ends the old one`,
     matrix,
     async () => {

@@ -114,13 +114,23 @@ export interface IdentityOptions {
   readonly dataDir: string
   /** From an alias to the service's name; a key is always the service's. */
   readonly resolveService?: (nameOrAlias: string) => string
+  readonly limits?: KeyLimits
+}
+
+/** Of the house, over all its services. */
+interface KeyLimits {
+  readonly liveKeys: number
+  /** Kept so that they can be listed; an unknown key is refused like a revoked one. */
+  readonly revokedKeys: number
 }
 
 const clientSecretSizeBytes = 32
-/** Enough to see what was there; more would only grow. */
+/** Of one service. Enough to see what was there; more would only grow. */
 const revokedKeysKept = 64
-/** The view's bound, some 10 MB: 200 services with fifty keys each, and twice that. */
-const keysMax = 20_000
+/** With them the view's bound, some 15 MB. Live: 200 services with fifty keys each, and twice that. */
+const houseLimits = { liveKeys: 20_000, revokedKeys: 10_000 }
+/** Of the limit, beyond which so many go at once: finding the oldest of 10,000 takes milliseconds. */
+const forgottenShare = 0.05
 /** Somebody sits before it and waits; a disk that needs longer needs a look. */
 const renewalPatienceMs = 20_000
 const renewalPauseMs = 500
@@ -137,7 +147,7 @@ const noHash = Buffer.alloc(32)
 
 export async function createIdentity(options: IdentityOptions): Promise<Identity> {
   const { house, view, ledger, clock, random, log, dataDir } = options
-  const { resolveService = (name: string) => name } = options
+  const { resolveService = (name: string) => name, limits = houseLimits } = options
   const { keys } = view
   const tokens = await createAccessTokens({
     houseId: house.houseId,
@@ -160,10 +170,10 @@ export async function createIdentity(options: IdentityOptions): Promise<Identity
       throw new HausError('invalid_request', detail, { fields: [{ field: 'path.name', detail }] })
     }
     if (view.liveKeysOf(service) >= liveKeysMax) throw tooManyKeys(service)
-    if (view.size >= keysMax) {
+    if (view.liveKeysOfAll >= limits.liveKeys) {
       throw new HausError(
         'limit_reached',
-        `The house has ${keysMax} keys, which is its limit: revoke and remove what is not used.`,
+        `The house has ${limits.liveKeys} live keys, which is its limit: revoke what is not used with DELETE /api/services/{name}/keys/{clientId}.`,
       )
     }
     const clientId = random.id()
@@ -178,6 +188,7 @@ export async function createIdentity(options: IdentityOptions): Promise<Identity
       revokedAt: null,
     }
     const createdAt = row.createdAt.toISOString()
+    const forgotten = oldestRevokedOfAll()
     try {
       await ledger.append({
         keys: [ledgerKeyOf(service)],
@@ -189,13 +200,14 @@ export async function createIdentity(options: IdentityOptions): Promise<Identity
             createdAt,
             mac: macOfServiceKey(keys, row).toString('base64'),
           }),
+          ...forgotten.map((each) => write(forgetServiceKey, { clientId: each })),
         ],
         events: [
           {
             type: 'haus.key.created',
             subject: `services/${service}`,
             service: null,
-            data: { clientId, service },
+            data: { clientId, service, ...(forgotten.length > 0 && { forgotten }) },
           },
         ],
         audit: auditOf(context, targetOf(service, clientId)),
@@ -264,12 +276,16 @@ export async function createIdentity(options: IdentityOptions): Promise<Identity
 
   /** What goes so that with one more the newest 64 are left. */
   function oldestRevoked(service: string): string[] {
-    return view
-      .keysOf(service)
-      .flatMap(({ row: { clientId, revokedAt } }) => (revokedAt ? [{ clientId, revokedAt }] : []))
-      .toSorted((a, b) => b.revokedAt.getTime() - a.revokedAt.getTime())
-      .slice(revokedKeysKept - 1)
-      .map(({ clientId }) => clientId)
+    return revokedIds(view.keysOf(service)).slice(revokedKeysKept - 1)
+  }
+
+  /**
+   * With every new key, so that revoked ones of ever new services do not fill the house: as many
+   * are revoked as were made. Their tokens stay refused, since no key of theirs is known.
+   */
+  function oldestRevokedOfAll(): string[] {
+    if (view.size - view.liveKeysOfAll <= limits.revokedKeys) return []
+    return revokedIds(view.allKeys()).slice(-Math.ceil(limits.revokedKeys * forgottenShare))
   }
 
   async function issueToken(
@@ -452,6 +468,15 @@ export async function createIdentity(options: IdentityOptions): Promise<Identity
       unaudited,
     }),
   }
+}
+
+/** The ids of those that are revoked, newest first. */
+function revokedIds(keys: Iterable<ServiceKey>): string[] {
+  const revoked: { clientId: string; atMs: number }[] = []
+  for (const { row } of keys) {
+    if (row.revokedAt) revoked.push({ clientId: row.clientId, atMs: row.revokedAt.getTime() })
+  }
+  return revoked.toSorted((a, b) => b.atMs - a.atMs).map(({ clientId }) => clientId)
 }
 
 function ledgerKeyOf(service: string): string {
