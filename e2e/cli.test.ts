@@ -516,4 +516,8 @@ scenario('status says what is not well and why, with exit code 1', async () => {
   const movedOut = await haus('status')
   assert.match(movedOut.stdout, /Services .*, 1 without instances\n/)
   assert.doesNotMatch(movedOut.stdout, /broken/)
+  assert.equal((await haus('services rm broken 127.0.0.1:1 --forget --yes')).exitCode, 2)
+  await ok('services rm broken --forget --yes')
+  assert.doesNotMatch((await haus('services')).stdout, /broken/)
+  assert.doesNotMatch((await haus('status')).stdout, /without instances/)
 })

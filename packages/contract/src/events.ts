@@ -10,6 +10,7 @@ export const eventTypes = [
   'haus.instance.changed',
   'haus.instance.deregistered',
   'haus.service.changed',
+  'haus.service.forgotten',
   'haus.config.changed',
   'haus.credential.created',
   'haus.credential.changed',

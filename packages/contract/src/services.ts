@@ -161,13 +161,18 @@ export const deleteService = defineOperation({
   method: 'DELETE',
   path: '/api/services/{name}',
   tag: 'Services',
-  summary: 'Remove the instances of a service',
-  description: 'Keys, grants, aliases and configuration stay. Idempotent.',
+  summary: 'Remove the instances of a service, or forget it',
+  description:
+    'Keys, grants, aliases and configuration stay. Idempotent. With `forget` the service itself goes too, with its aliases, callers and configuration, and its place in the limits of the house is free; keys and grants stay with the name. A configuration of a name that never registered goes the same way. An instance that is alive and has a lease registers again by itself.',
   effect: 'destructive',
   permission: 'services.manage',
   params: serviceParams,
-  answers: { 204: { description: 'Its instances are gone.' } },
-  errors: ['service_not_found'],
+  query: Type.Object(
+    { forget: Type.Optional(Type.Boolean({ description: 'Default: false.' })) },
+    { additionalProperties: false },
+  ),
+  answers: { 204: { description: 'Its instances are gone, and so is the service if asked.' } },
+  errors: ['service_not_found', 'version_conflict'],
   example: { params: { name: 'orders' }, status: 204 },
 })
 

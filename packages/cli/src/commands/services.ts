@@ -58,13 +58,16 @@ export const servicesCommand: Command = {
     },
     {
       name: 'rm',
-      summary: 'remove the instances of a service, or one of them',
+      summary: 'remove the instances of a service, or one of them, or forget the service',
       description: [
-        'They leave every surface at once. Keys, grants, aliases and configuration stay. An instance that is alive and has a lease registers again by itself.',
+        'They leave every surface at once. Keys, grants, aliases and configuration stay; with --forget only keys and grants do, and the place of the service is free. An instance that is alive and has a lease registers again by itself.',
       ],
       house: true,
       positionals: [nameArgument, instanceArgument],
-      options: [yesOption],
+      options: [
+        { name: 'forget', summary: 'the service itself too, or the configuration of a name' },
+        yesOption,
+      ],
       run: remove,
     },
     change('drain', 'let instances finish what they have and take nothing new', 'is draining', {
@@ -421,12 +424,30 @@ function countText(instances: number): string {
   return instances === 1 ? '1 instance' : `${instances} instances`
 }
 
+/** Not looked up before: a name that has only a configuration is no service. */
+async function forget(
+  context: Context,
+  args: ParsedArguments,
+  instance: string | undefined,
+): Promise<number> {
+  if (instance !== undefined) {
+    throw usageFailure('--forget is about a whole service.', 'Leave INSTANCE out.')
+  }
+  const name = args.positional(0)
+  const { client } = context.house()
+  await confirm(context, args, `Forget ${name} with its instances, aliases and configuration?`)
+  await client.call('deleteService', { params: { name }, query: { forget: true } })
+  if (!args.flag('json')) context.screen.print(`${name} forgotten\n`)
+  return exitCodes.ok
+}
+
 async function remove(context: Context, args: ParsedArguments): Promise<number> {
   const { screen, house } = context
+  const [, wanted] = args.positionals
+  if (args.flag('forget')) return forget(context, args, wanted)
   const { client } = house()
   const service = await getService(client, args.positional(0))
   const { name } = service
-  const [, wanted] = args.positionals
   if (wanted === undefined) {
     const count = service.instances.length
     await confirm(context, args, `Remove ${name} with its ${countText(count)}?`)

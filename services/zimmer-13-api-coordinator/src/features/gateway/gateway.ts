@@ -114,8 +114,7 @@ export function createGateway(options: GatewayOptions): Gateway {
   function tellDirty(): void {
     const updates: TrafficUpdate[] = []
     for (const [name, ids] of dirty) {
-      const update = traffic.update(name, ids)
-      if (update) updates.push(update)
+      updates.push(traffic.update(name, ids))
     }
     dirty.clear()
     if (updates.length === 0) return

@@ -11,9 +11,12 @@ import type { RequestContext } from '../../platform/http/caller.ts'
 import { write, type Ledger } from '../../platform/ledger/index.ts'
 import { auditOf } from '../audit/index.ts'
 import { configChanged, type ConfigRecord } from './records.ts'
-import { retryWhenLost } from './refusals.ts'
+import { forgetRoute, retryWhenLost } from './refusals.ts'
 import { putConfig } from './store.ts'
 import type { RegistryView } from './view.ts'
+
+/** Names in the refusal; whoever forgets those is told of the next. */
+const strangersShown = 5
 
 type ConfigRequest = BodyOf<typeof putServiceConfig>
 
@@ -50,10 +53,7 @@ export function createConfiguration(dependencies: {
           })
         }
         if (version === 0 && view.configs >= servicesMax) {
-          throw new HausError(
-            'limit_reached',
-            `${servicesMax} services have a configuration, the limit of the house.`,
-          )
+          throw limitReached(view)
         }
         const config = { version: version + 1, data }
         const updatedAt = clock.now().toISOString()
@@ -67,4 +67,19 @@ export function createConfiguration(dependencies: {
       })
     },
   }
+}
+
+/** Names that never registered, such as misspelt ones, are in no list of services: it shows some. */
+function limitReached(view: RegistryView): HausError {
+  const strangers: string[] = []
+  for (const name of view.configNames()) {
+    if (view.service(name)) continue
+    strangers.push(`"${name}"`)
+    if (strangers.length === strangersShown) break
+  }
+  const such = strangers.length > 0 ? `, such as ${strangers.join(', ')}, not registered` : ''
+  return new HausError(
+    'limit_reached',
+    `${servicesMax} services have a configuration, the limit of the house: forget one that is no more${such}, with ${forgetRoute}.`,
+  )
 }

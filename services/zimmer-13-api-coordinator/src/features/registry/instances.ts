@@ -7,16 +7,23 @@ import {
 } from '@haus/contract'
 import type { Clock } from '../../platform/clock/clock.ts'
 import type { RequestContext } from '../../platform/http/caller.ts'
-import { GuardLost, write, type AuditEntry, type Ledger } from '../../platform/ledger/index.ts'
+import {
+  GuardLost,
+  write,
+  type AuditEntry,
+  type Entry,
+  type Ledger,
+} from '../../platform/ledger/index.ts'
 import { auditOf, auditOfRefusal } from '../audit/index.ts'
 import {
   instanceChanged,
   instanceDeregistered,
   instanceKey,
+  serviceForgotten,
   type InstanceRecord,
 } from './records.ts'
 import { instanceNotFound, retryWhenLost, serviceNotFound } from './refusals.ts'
-import { removeInstance, updateInstance } from './store.ts'
+import { forgetService, removeInstance, updateInstance } from './store.ts'
 import type { RegistryView } from './view.ts'
 
 export type InstanceChangeRequest = BodyOf<typeof updateInstanceOperation>
@@ -36,6 +43,8 @@ export interface Instances {
   ): Promise<void>
   /** Every instance of the service. */
   clear(nameOrAlias: string, context: RequestContext): Promise<void>
+  /** Those, and the service itself with its configuration, which may stand alone. */
+  forget(nameOrAlias: string, context: RequestContext): Promise<void>
   /**
    * One that has been offline and silent for too long; false when it has changed meanwhile, or
    * another process of the house has heard of it.
@@ -76,6 +85,36 @@ export function createInstances(dependencies: {
     } catch (error) {
       if (error instanceof GuardLost) return false
       throw error
+    }
+  }
+
+  /** Of a batch of its instances, whatever they are by then. */
+  function removalOf(name: string): Pick<Entry, 'keys' | 'writes' | 'events'> {
+    const batch = view.service(name)?.instances.slice(0, clearBatch) ?? []
+    return {
+      keys: batch.map(({ address, port }) => instanceKey(name, address, port)),
+      writes: batch.map(({ id }) =>
+        write(removeInstance, {
+          id,
+          service: name,
+          revision: null,
+          incarnation: null,
+          silentSeconds: null,
+        }),
+      ),
+      events: batch.map(instanceDeregistered),
+    }
+  }
+
+  async function clear(name: string, context: RequestContext): Promise<void> {
+    for (let round = 0; round < clearRoundsMax; round++) {
+      const removal = removalOf(name)
+      const removed = removal.writes.length
+      if (removed === 0) return
+      await ledger.append({
+        ...removal,
+        audit: auditOf(context, `services/${name}`, { removed }),
+      })
     }
   }
 
@@ -146,25 +185,23 @@ export function createInstances(dependencies: {
     async clear(nameOrAlias, context) {
       const known = view.service(nameOrAlias)
       if (!known) throw serviceNotFound(nameOrAlias)
-      const { name } = known.record
-      for (let round = 0; round < clearRoundsMax; round++) {
-        const batch = view.service(name)?.instances.slice(0, clearBatch) ?? []
-        if (batch.length === 0) return
+      await clear(known.record.name, context)
+    },
+
+    async forget(nameOrAlias, context) {
+      const name = view.canonicalService(nameOrAlias)
+      if (!view.service(name) && view.config(name).version === 0) throw serviceNotFound(nameOrAlias)
+      await retryWhenLost(`Service "${name}"`, async () => {
+        await clear(name, context)
+        // What has come meanwhile goes in the same entry: its key keeps others of it out of the group.
+        const last = removalOf(name)
         await ledger.append({
-          keys: batch.map(({ address, port }) => instanceKey(name, address, port)),
-          writes: batch.map(({ id }) =>
-            write(removeInstance, {
-              id,
-              service: name,
-              revision: null,
-              incarnation: null,
-              silentSeconds: null,
-            }),
-          ),
-          events: batch.map(instanceDeregistered),
-          audit: auditOf(context, `services/${name}`, { removed: batch.length }),
+          keys: [`service:${name}`, `config:${name}`, ...last.keys],
+          writes: [...last.writes, write(forgetService, { name })],
+          events: [...last.events, serviceForgotten(name)],
+          audit: auditOf(context, `services/${name}`, { forgotten: true }),
         })
-      }
+      })
     },
 
     purge(instance) {

@@ -12,6 +12,7 @@ export const eventType = {
   changed: 'haus.instance.changed',
   deregistered: 'haus.instance.deregistered',
   service: 'haus.service.changed',
+  forgotten: 'haus.service.forgotten',
   config: 'haus.config.changed',
 } as const satisfies Record<string, EventType>
 
@@ -117,6 +118,11 @@ function instanceEvent(type: string, instance: InstanceRecord): NewEvent {
 export function serviceChanged(service: ServiceRecord): NewEvent {
   const { name } = service
   return { type: eventType.service, subject: `services/${name}`, service: name, data: { service } }
+}
+
+/** Its instances are gone before, and its configuration goes with it. */
+export function serviceForgotten(name: string): NewEvent {
+  return { type: eventType.forgotten, subject: `services/${name}`, service: name, data: { name } }
 }
 
 export function configChanged(service: string, config: ConfigRecord): NewEvent {

@@ -14,6 +14,9 @@ export function instanceNotFound(service: string, id: string): HausError {
   })
 }
 
+/** What makes room when the house is full. */
+export const forgetRoute = 'DELETE /api/services/{name}?forget=true'
+
 /** @throws HausError invalid_request */
 export function refuseReserved(name: string, field: string): void {
   if (!reservedServiceNames.has(name)) return

@@ -37,8 +37,8 @@ import {
   type InstanceRecord,
   type ServiceRecord,
 } from './records.ts'
-import { refuseReserved, retryWhenLost } from './refusals.ts'
-import { putInstance, putService, removeInstance } from './store.ts'
+import { forgetRoute, refuseReserved, retryWhenLost } from './refusals.ts'
+import { joinInstance, putInstance, putService, removeInstance } from './store.ts'
 import type { RegistryView, ServiceSnapshot } from './view.ts'
 
 export type RegistrationRequest = BodyOf<typeof registerInstance>
@@ -245,7 +245,7 @@ export function createRegistration(
     if (!service) {
       await ledger.append({
         keys: [key],
-        writes: [write(putInstance, instance)],
+        writes: [write(joinInstance, instance)],
         events: [instanceRegistered(instance)],
         audit,
       })
@@ -292,7 +292,7 @@ export function createRegistration(
       (dependencies === undefined || sameJson(dependencies, record.dependencies)) &&
       (endpoints === undefined || sameJson(endpoints, record.endpoints)) &&
       (healthIntervalSeconds ?? record.healthIntervalSeconds) === record.healthIntervalSeconds
-    if (same) return null
+    if (same && record.revision > 0) return null
     return {
       ...record,
       dependencies: dependencies ?? record.dependencies,
@@ -348,7 +348,7 @@ export function createRegistration(
     const full = (more: number): boolean => services + more >= servicesMax
     if (!known && !coming.has(name) && full(coming.size) && full(servicesComing())) {
       throw limitReached(
-        `The house has ${servicesMax} services, its limit; "${name}" would be one more.`,
+        `The house has ${servicesMax} services, its limit, and "${name}" would be one more: forget one that is no more with ${forgetRoute}.`,
       )
     }
     const comingHere = coming.get(name) ?? 0

@@ -22,7 +22,7 @@ import { createTestView } from '../../testing/registry-view.ts'
 import { until } from '../../testing/until.ts'
 import type { Tables } from '../tables.ts'
 import type { GrantedCredentials, RegistrationCredentials } from './credentials-port.ts'
-import { instanceRegistered, serviceChanged } from './records.ts'
+import { configChanged, instanceRegistered, serviceChanged } from './records.ts'
 import { createRegistry, type Registry } from './registry.ts'
 import type { RegistryView } from './view.ts'
 
@@ -852,11 +852,13 @@ for (const kind of databaseKinds) {
           return house.view.instance(own.instanceId) === undefined
         })
         assert(house.view.instance(byHand.instanceId), 'nobody would register it again')
-        await house.registry.deleteService('orders', as(null))
+        await house.registry.deleteService('orders', false, as(null))
         assert.equal(house.view.instance(byHand.instanceId), undefined)
         assert.equal(discovered(house, 'orders').address, null)
-        await house.registry.deleteService('orders', as(null))
-        await refusedWith('service_not_found', () => house.registry.deleteService('x', as(null)))
+        await house.registry.deleteService('orders', false, as(null))
+        await refusedWith('service_not_found', () =>
+          house.registry.deleteService('x', false, as(null)),
+        )
       },
     )
 
@@ -950,9 +952,108 @@ for (const kind of databaseKinds) {
           ['a', 'b', 'c'].map((name) => registry.register(registration(name, 9), as(name))),
         )
         assert.equal(doors.filter(({ status }) => status === 'fulfilled').length, 1)
-        await refusedWith('limit_reached', () =>
+        const { message } = await refusedWith('limit_reached', () =>
           registry.register(registration('one-more', 9), as('one-more')),
         )
+        assert.match(message, /DELETE \/api\/services\/\{name\}\?forget=true/)
+        await registry.deleteService('s0', true, as(null))
+        await registry.register(registration('one-more', 9), as('one-more'))
+      },
+    )
+
+    await promise(
+      'a house that is full of configurations names those of nobody, and takes another once one is forgotten',
+      async ({ registry, view }) => {
+        await registry.register(registration('orders', 9), as('orders'))
+        await registry.putConfig('orders', { data: { a: 1 } }, as(null))
+        let index = view.index
+        const time = '2026-11-23T12:00:00.000Z'
+        const misspelt = Array.from({ length: servicesMax - 1 }, (_, place) => ({
+          ...configChanged(`order${place}`, { version: 1, data: {} }),
+          index: ++index,
+          time,
+        }))
+        view.apply(misspelt)
+        const put = () => registry.putConfig('stock', { data: {} }, as(null))
+        const { message } = await refusedWith('limit_reached', put)
+        assert.match(message, /such as "order0", .*DELETE \/api\/services\/\{name\}\?forget=true/)
+        assert.doesNotMatch(message, /"orders"/)
+        await registry.putConfig('orders', { data: { a: 2 } }, as(null))
+        await registry.deleteService('order0', true, as(null))
+        assert.equal((await put()).version, 1)
+      },
+    )
+
+    await promise(
+      'a service that is forgotten takes its instances, aliases and configuration with it, and may come again',
+      async (house) => {
+        const { registry, view, clock } = house
+        await using zimmer = await openZimmer()
+        const request = registration('orders', zimmer.port)
+        const first = await registry.register(request, as('orders'))
+        await registry.register({ ...request, port: 9 }, as('orders'))
+        await registry.register(registration('stock', 9), as('stock'))
+        await registry.updateService('orders', { aliases: ['shop'], callers: [] }, as(null))
+        await registry.putConfig('orders', { data: { a: 1 } }, as(null))
+        await registry.putConfig('odrers', { data: { a: 1 } }, as(null))
+        discovered(house, 'shop')
+        await registry.deleteService('shop', true, as(null))
+        await registry.deleteService('odrers', true, as(null))
+        for (const name of ['shop', 'orders', 'odrers']) {
+          await refusedWith('service_not_found', () => registry.deleteService(name, true, as(null)))
+        }
+        const counts = { services: 1, instances: 1 }
+        assert.deepEqual([view.counts, view.configs, view.names()], [counts, 0, ['stock']])
+        assert.throws(() => registry.discover({ service: 'orders' }), { code: 'service_not_found' })
+        assert.throws(() => registry.heartbeat('orders', first.instanceId, { incarnation: 1 }), {
+          code: 'service_not_found',
+        })
+        const gone = registry.traffic.update('orders', [first.instanceId])
+        assert.deepEqual([gone.forgotten, gone.gone], [true, [first.instanceId]])
+        const left = async (table: string) =>
+          (await house.database.pool.query(`select * from haus.${table}`)).rows.length
+        assert.deepEqual(
+          await Promise.all(['service', 'instance', 'service_config'].map(left)),
+          [1, 1, 0],
+        )
+        await registry.updateService('stock', { aliases: ['shop'] }, as(null))
+        const again = await registry.register(request, as('orders'))
+        assert.notEqual(again.instanceId, first.instanceId)
+        assert.equal(registry.getService('orders', as(null)).callers, null, 'nothing of before')
+        assert.equal(registry.getConfig('orders').version, 0)
+        clock.advance(1_000)
+        await using restarted = await house.restart()
+        assert.deepEqual(restarted.view.names(), ['orders', 'stock'])
+        assert.equal(restarted.view.canonicalService('shop'), 'stock')
+      },
+    )
+
+    await promise(
+      'whoever registers while its service is being forgotten stands in a service that is there',
+      async ({ registry, view, database: { pool } }) => {
+        for (let round = 0; round < 10; round++) {
+          await registry.register(registration('orders', 9), as('orders'))
+          const ports = [10, 11, 12]
+          const outcomes = await Promise.allSettled([
+            ...ports.map((port) => registry.register(registration('orders', port), as('orders'))),
+            registry.deleteService('orders', true, as(null)),
+            ...ports.map((port) => registry.register(registration('orders', port), as('orders'))),
+          ])
+          for (const outcome of outcomes) {
+            if (outcome.status === 'rejected') assert.equal(outcome.reason.code, 'version_conflict')
+          }
+          const { rows } = await pool.query<{ service: string }>(
+            'select service from haus.instance where service not in (select name from haus.service)',
+          )
+          assert.deepEqual(rows, [])
+          const { rows: services } = await pool.query<{ name: string }>(
+            'select name from haus.service',
+          )
+          assert.deepEqual(
+            services.map(({ name }) => name),
+            view.names(),
+          )
+        }
       },
     )
 

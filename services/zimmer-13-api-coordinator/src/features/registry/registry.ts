@@ -83,7 +83,8 @@ export interface Registry extends HealthReports {
   listServices: Services['list']
   getService: Services['get']
   updateService: Services['update']
-  deleteService(name: string, context: RequestContext): Promise<void>
+  /** Its instances; with `forget` itself too. */
+  deleteService(name: string, forget: boolean, context: RequestContext): Promise<void>
   getConfig(name: string): ConfigRecord
   putConfig(
     name: string,
@@ -194,6 +195,13 @@ export function createRegistry(options: RegistryOptions): Registry {
       for (const lease of leases.all()) {
         if (!view.instance(lease.id)) depart(lease.id)
       }
+    }
+    const forgotten = change.loaded
+      ? [...paces.keys()].filter((name) => !view.service(name))
+      : change.forgotten
+    for (const name of forgotten) {
+      paces.delete(name)
+      discovery.forget(name)
     }
     for (const { after, before } of change.instances) {
       if (after) arrive(after)
@@ -316,7 +324,8 @@ export function createRegistry(options: RegistryOptions): Registry {
     listServices: services.list,
     getService: services.get,
     updateService: services.update,
-    deleteService: (name, context) => instances.clear(name, context),
+    deleteService: (name, forget, context) =>
+      forget ? instances.forget(name, context) : instances.clear(name, context),
     getConfig: (name) => configuration.get(name),
     putConfig: (name, request, context) => configuration.put(name, request, context),
 

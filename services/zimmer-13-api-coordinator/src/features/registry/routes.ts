@@ -43,8 +43,8 @@ export function registryRoutes(routes: Routes, registry: Registry): void {
     body: await registry.updateService(params.name, body, context),
   }))
 
-  routes.implement(deleteService, async ({ params, context }) => {
-    await registry.deleteService(params.name, context)
+  routes.implement(deleteService, async ({ params, query, context }) => {
+    await registry.deleteService(params.name, query.forget ?? false, context)
     return { status: 204 }
   })
 

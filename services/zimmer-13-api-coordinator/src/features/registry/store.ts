@@ -24,10 +24,7 @@ const instanceColumns = `ord int, index bigint, id uuid, service text, incarnati
   weight int, zone text, tags text[], metadata jsonb, leased boolean, draining boolean,
   maintenance boolean, "registeredAt" timestamptz, "stateChangedAt" timestamptz`
 
-/** A new instance, or a new start of a known one; refused when the row is not the one that was read. */
-export const putInstance: WriteOperation<InstanceRecord> = {
-  name: 'instance.put',
-  sql: `
+const putInstanceSql = (condition: string): string => `
     with r as (select * from json_to_recordset($1) as r(${instanceColumns})),
     written as (
       insert into haus.instance as i (id, service, incarnation, revision, version, address, port,
@@ -36,7 +33,7 @@ export const putInstance: WriteOperation<InstanceRecord> = {
       select id, service, incarnation, revision, version, address, port,
         scheme, "healthEndpoint", state, reason, weight, zone, tags, metadata, leased, draining,
         maintenance, "registeredAt", "stateChangedAt", "registeredAt", index
-      from r
+      from r ${condition}
       on conflict (service, address, port) do update set
         incarnation = excluded.incarnation, revision = excluded.revision,
         version = excluded.version, scheme = excluded.scheme,
@@ -49,7 +46,21 @@ export const putInstance: WriteOperation<InstanceRecord> = {
       where i.id = excluded.id and i.revision = excluded.revision - 1
       returning id
     )
-    select r.ord from written join r using (id)`,
+    select r.ord from written join r using (id)`
+
+/**
+ * A new instance, or a new start of a known one, in an entry that writes its service too; refused
+ * when the row is not the one that was read.
+ */
+export const putInstance: WriteOperation<InstanceRecord> = {
+  name: 'instance.put',
+  sql: putInstanceSql(''),
+}
+
+/** The same for a service that stands as it is: refused when it has been forgotten meanwhile. */
+export const joinInstance: WriteOperation<InstanceRecord> = {
+  name: 'instance.join',
+  sql: putInstanceSql('where service in (select name from haus.service)'),
 }
 
 /** State, weight and the operator's flags of an instance that is still the one that was read. */
@@ -114,6 +125,7 @@ const serviceColumns = `ord int, index bigint, name text, aliases text[], "alias
 
 /**
  * A new service, or new dependencies, endpoints and pace of checks of a known one. Its name must not be an alias.
+ * A later revision does not make a row: the service has been forgotten since it was read.
  *
  * `greatest`, here and wherever the index of a service is written: the statements of a group run by
  * kind, so a removal with a higher index may have touched the row before, and an index never goes back.
@@ -129,6 +141,7 @@ export const putService: WriteOperation<ServiceRecord> = {
       select name, '{}', dependencies, endpoints, "healthIntervalSeconds", revision, "createdAt",
         index from r
       where name not in (select unnest(aliases) from haus.service)
+        and (revision = 1 or name in (select name from haus.service))
       on conflict (name) do update set dependencies = excluded.dependencies,
         endpoints = excluded.endpoints,
         health_interval_seconds = excluded.health_interval_seconds, revision = excluded.revision,
@@ -154,6 +167,19 @@ export const updateService: WriteOperation<ServiceRecord> = {
     returning r.ord`,
 }
 
+/** With its configuration. Guard: it has no instance. Nothing may be there: a configuration can stand alone. */
+export const forgetService: WriteOperation<{ readonly name: string }> = {
+  name: 'service.forget',
+  sql: `
+    with r as (select * from jsonb_to_recordset($1) as r(ord int, index bigint, name text)),
+    free as (
+      select * from r where not exists (select from haus.instance i where i.service = r.name)
+    ),
+    gone as (delete from haus.service s using free where s.name = free.name),
+    unset as (delete from haus.service_config c using free where c.service = free.name)
+    select ord from free`,
+}
+
 /** Aliases of before there was a MAC, as they are now; see `sealRowsOfBefore`. */
 export async function sealAliases(db: Kysely<Tables>, seal: AliasSeal): Promise<number> {
   const rows = await db
@@ -177,6 +203,7 @@ interface ConfigRow extends ConfigRecord {
   readonly updatedAt: string
 }
 
+/** A later version does not make a row: the configuration has been forgotten since it was read. */
 export const putConfig: WriteOperation<ConfigRow> = {
   name: 'config.put',
   sql: `
@@ -187,6 +214,7 @@ export const putConfig: WriteOperation<ConfigRow> = {
     written as (
       insert into haus.service_config as c (service, version, data, updated_at)
       select service, version, data, "updatedAt" from r
+      where version = 1 or service in (select service from haus.service_config)
       on conflict (service) do update set version = excluded.version, data = excluded.data,
         updated_at = excluded.updated_at
       where c.version = excluded.version - 1

@@ -35,6 +35,8 @@ export interface TrafficService {
 export interface TrafficUpdate extends TrafficService {
   /** Ids of those that are no more. */
   readonly gone: readonly string[]
+  /** The service itself is no more. */
+  readonly forgotten: boolean
 }
 
 /** Ids of the instances that have changed, by the name of their service. */
@@ -45,7 +47,7 @@ export interface Traffic {
   readonly index: number
   services(): Iterable<TrafficService>
   /** That service as it is now, with these of its instances. */
-  update(name: string, ids: Iterable<string>): TrafficUpdate | undefined
+  update(name: string, ids: Iterable<string>): TrafficUpdate
   /** `loaded`: every service may have changed, and no others exist. Must not throw. */
   onChange(listener: (changes: TrafficChanges, loaded: boolean) => void): void
 }
@@ -62,8 +64,8 @@ export function createTraffic(sources: {
   const { view, believed } = sources
   const listeners: ((changes: TrafficChanges, loaded: boolean) => void)[] = []
 
-  view.onChange(({ services, instances, loaded }) => {
-    const changes = new Map<string, string[]>()
+  view.onChange(({ services, instances, forgotten, loaded }) => {
+    const changes = new Map<string, string[]>(forgotten.map((name) => [name, []]))
     for (const { record } of services) changes.set(record.name, [])
     for (const { before, after } of instances) {
       const changed = after ?? before
@@ -108,7 +110,10 @@ export function createTraffic(sources: {
     },
     update(name, ids) {
       const snapshot = view.service(name)
-      if (!snapshot) return undefined
+      if (!snapshot) {
+        const nothing = { aliases: [], callers: null, instances: [] }
+        return { name, ...nothing, gone: [...ids], forgotten: true }
+      }
       const there: InstanceRecord[] = []
       const gone: string[] = []
       for (const id of ids) {
@@ -116,7 +121,7 @@ export function createTraffic(sources: {
         if (record) there.push(record)
         else gone.push(id)
       }
-      return { ...serviceOf(snapshot, there), gone }
+      return { ...serviceOf(snapshot, there), gone, forgotten: false }
     },
     onChange: (listener) => void listeners.push(listener),
     changed(service, id) {

@@ -20,10 +20,13 @@ import {
   instanceKey,
   instanceRegistered,
   serviceChanged,
+  serviceForgotten,
   type InstanceRecord,
   type ServiceRecord,
 } from './records.ts'
 import {
+  forgetService,
+  joinInstance,
   updateService,
   putConfig,
   putInstance,
@@ -53,6 +56,7 @@ type Action =
   | { readonly do: 'remove'; readonly service: string; readonly port: number }
   | { readonly do: 'alias'; readonly service: string; readonly aliases: string[] }
   | { readonly do: 'config'; readonly service: string; readonly value: number }
+  | { readonly do: 'forget'; readonly service: string }
 
 const anyService = fc.constantFrom(...names)
 const anyPort = fc.integer({ min: 1, max: 4 })
@@ -89,6 +93,7 @@ const action: fc.Arbitrary<Action> = fc.oneof(
     aliases: fc.subarray(aliasNames),
   }),
   fc.record({ do: fc.constant('config' as const), service: anyService, value: fc.integer() }),
+  fc.record({ do: fc.constant('forget' as const), service: anyService }),
 )
 
 /** What a reader of a page of code expects of the registry: two maps and a counter per service. */
@@ -147,6 +152,14 @@ function entryFor(view: RegistryView, act: Action): Entry | null {
         revision: (known?.revision ?? 0) + 1,
         createdAt: known?.createdAt ?? '2026-11-23T12:00:00.000Z',
       }
+      if (known && String(act.deps) === String(known.dependencies)) {
+        return {
+          keys: [key],
+          writes: [write(joinInstance, instance)],
+          events: [instanceRegistered(instance)],
+          audit: null,
+        }
+      }
       return {
         keys: [key, `service:${act.service}`],
         writes: [write(putService, next), write(putInstance, instance)],
@@ -193,6 +206,24 @@ function entryFor(view: RegistryView, act: Action): Entry | null {
         audit: null,
       }
     }
+    case 'forget': {
+      const there = known ? (view.service(act.service)?.instances ?? []) : []
+      const { service } = act
+      const guard = { service, revision: null, incarnation: null, silentSeconds: null }
+      return {
+        keys: [
+          `service:${service}`,
+          `config:${service}`,
+          ...there.map(({ address, port }) => instanceKey(service, address, port)),
+        ],
+        writes: [
+          ...there.map(({ id }) => write(removeInstance, { id, ...guard })),
+          write(forgetService, { name: service }),
+        ],
+        events: [...there.map(instanceDeregistered), serviceForgotten(service)],
+        audit: null,
+      }
+    }
     case 'config': {
       const config = { version: view.config(act.service).version + 1, data: { value: act.value } }
       const updatedAt = '2026-11-23T12:00:00.000Z'
@@ -234,6 +265,13 @@ function applyToModel(model: Model, act: Action, entry: Entry, index: number): v
       return
     case 'alias':
       if (touched) Object.assign(touched, { aliases: act.aliases, index })
+      return
+    case 'forget':
+      model.services.delete(act.service)
+      model.configs.delete(act.service)
+      for (const place of model.instances.keys()) {
+        if (place.startsWith(`${act.service}:`)) model.instances.delete(place)
+      }
       return
     case 'config':
       model.configs.set(act.service, (model.configs.get(act.service) ?? 0) + 1)
@@ -352,13 +390,62 @@ for (const kind of databaseKinds) {
                 { incarnation, weight },
               ])
             assert.deepEqual(new Map(instances as never), model.instances)
-            for (const [name, version] of model.configs) {
-              assert.equal(view.config(name).version, version)
+            for (const name of names) {
+              assert.equal(view.config(name).version, model.configs.get(name) ?? 0)
             }
+            assert.equal(view.configs, model.configs.size)
           },
         ),
         { numRuns: 25, endOnFailure: true },
       )
+    },
+  )
+}
+
+for (const kind of databaseKinds) {
+  test(
+    `${kind}: what was meant for a service that is forgotten meanwhile does not bring half of it back`,
+    needsDatabase(kind),
+    async () => {
+      await using database = await openTestDatabase<Tables>(kind, { migrations })
+      const view = createTestView()
+      const ledger = createLedger<Tables>({
+        database,
+        clock: systemClock,
+        log,
+        projections: [view],
+        writeTimeoutMs: 30_000,
+      })
+      await ledger.start()
+      const service = 'orders'
+      const entry = (act: Action): Entry => entryFor(view, act) ?? assert.fail('nothing to do')
+      const register = (port: number, deps: string[]) =>
+        entry({ do: 'register', service, port, deps })
+      await ledger.append(register(1, []))
+      await ledger.append(entry({ do: 'config', service, value: 1 }))
+      // All are made from the view as it is before the first of them is written.
+      const outcomes = await Promise.allSettled(
+        [
+          entry({ do: 'forget', service }),
+          register(2, []),
+          register(3, ['stock']),
+          entry({ do: 'config', service, value: 2 }),
+          entry({ do: 'alias', service, aliases: ['alpha'] }),
+          entry({ do: 'remove', service, port: 1 }),
+        ].map((each) => ledger.append(each)),
+      )
+      assert.deepEqual(
+        outcomes.map((outcome) =>
+          outcome.status === 'rejected' ? outcome.reason.name : outcome.status,
+        ),
+        ['fulfilled', 'GuardLost', 'GuardLost', 'GuardLost', 'GuardLost', 'fulfilled'],
+      )
+      const loaded = createTestView()
+      await database.db.transaction().execute((snapshot) => loaded.load(snapshot))
+      await ledger.stop(1_000)
+      for (const each of [view, loaded]) {
+        assert.deepEqual([each.names(), each.configs, each.counts.instances], [[], 0, 0])
+      }
     },
   )
 }

@@ -45,6 +45,8 @@ interface InstanceChange {
 export interface ViewChange {
   readonly services: readonly ServiceSnapshot[]
   readonly instances: readonly InstanceChange[]
+  /** Names of services that are no more, and of configurations that had none. */
+  readonly forgotten: readonly string[]
   /** The view was loaded anew: everything is in `services` and `instances`, and nothing else is. */
   readonly loaded: boolean
 }
@@ -73,6 +75,8 @@ export interface RegistryView extends Projection {
   instanceAt(service: string, address: string, port: number): InstanceRecord | undefined
   config(service: string): ConfigRecord
   readonly configs: number
+  /** Of configurations, also of services that have not registered. */
+  configNames(): Iterable<string>
   /** Names in order, without aliases. */
   names(): readonly string[]
   /** What a service may see: itself and what it depends on. */
@@ -142,12 +146,13 @@ class MemoryView implements RegistryView {
       changes.push({ before: null, after: record })
     }
     this.index = loaded.index
-    this.#publish(drafts, changes, { loaded: true, namesChanged: true })
+    this.#publish(drafts, changes, [], { loaded: true, namesChanged: true })
   }
 
   apply(events: readonly LedgerEvent[]): void {
     const drafts = new Map<string, Draft>()
     const changes: InstanceChange[] = []
+    const forgotten: string[] = []
     let namesChanged = false
     for (const event of events) {
       this.index = event.index
@@ -168,6 +173,8 @@ class MemoryView implements RegistryView {
         case eventType.deregistered: {
           const gone = instanceOf(event.data)
           if (!gone) break
+          // Removal is idempotent, also once the service is forgotten: it brings none back.
+          if (!drafts.has(gone.service) && !this.#services.has(gone.service)) break
           const draft = this.#draft(drafts, gone.service, event.time)
           const before = this.#instances.get(gone.id)
           draft.index = event.index
@@ -186,6 +193,16 @@ class MemoryView implements RegistryView {
           namesChanged = true
           break
         }
+        case eventType.forgotten: {
+          const { name } = event.data
+          if (typeof name !== 'string') break
+          drafts.delete(name)
+          this.#services.delete(name)
+          this.#configs.delete(name)
+          forgotten.push(name)
+          namesChanged = true
+          break
+        }
         case eventType.config: {
           const config = configOf(event.data)
           if (config && event.service !== null) this.#configs.set(event.service, config)
@@ -195,7 +212,7 @@ class MemoryView implements RegistryView {
           break
       }
     }
-    this.#publish(drafts, changes, { loaded: false, namesChanged })
+    this.#publish(drafts, changes, forgotten, { loaded: false, namesChanged })
   }
 
   service(nameOrAlias: string): ServiceSnapshot | undefined {
@@ -236,6 +253,10 @@ class MemoryView implements RegistryView {
 
   get configs(): number {
     return this.#configs.size
+  }
+
+  configNames(): Iterable<string> {
+    return this.#configs.keys()
   }
 
   names(): readonly string[] {
@@ -305,6 +326,7 @@ class MemoryView implements RegistryView {
   #publish(
     drafts: ReadonlyMap<string, Draft>,
     changes: readonly InstanceChange[],
+    gone: readonly string[],
     { loaded, namesChanged }: { loaded: boolean; namesChanged: boolean },
   ): void {
     this.#version += 1
@@ -316,17 +338,23 @@ class MemoryView implements RegistryView {
       this.#services.set(name, snapshot)
       services.push(snapshot)
     }
-    if (loaded) this.#names = null
+    // It may have registered again in the same batch.
+    const forgotten = gone.filter((name) => !this.#services.has(name))
+    if (loaded || forgotten.length > 0) this.#names = null
     if (namesChanged) {
       this.#graph = new Graph()
       this.#aliases.follow(this.#services)
     }
-    if (services.length === 0 && !loaded) return
-    for (const listener of this.#listeners) listener({ services, instances: changes, loaded })
+    if (services.length + forgotten.length === 0 && !loaded) return
+    const change = { services, instances: changes, forgotten, loaded }
+    for (const listener of this.#listeners) listener(change)
   }
 }
 
-/** The registration of an instance always writes its service too; this keeps a fold total. */
+/**
+ * The row of a service comes before its instances; this keeps a fold total. Of revision 0: the next
+ * registration writes the row.
+ */
 function bareService(name: string, createdAt: string): ServiceRecord {
   return {
     name,
@@ -336,7 +364,7 @@ function bareService(name: string, createdAt: string): ServiceRecord {
     dependencies: [],
     endpoints: [],
     healthIntervalSeconds: healthIntervalSecondsDefault,
-    revision: 1,
+    revision: 0,
     createdAt,
   }
 }

@@ -48,10 +48,7 @@ export class House {
       gone.delete(known.name)
       this.#service(known.name).takeAll(known, this.#rules, nowMs)
     }
-    for (const name of gone) {
-      this.#services.get(name)?.retire()
-      this.#services.delete(name)
-    }
+    for (const name of gone) this.#forget(name)
     this.#nameAgain()
   }
 
@@ -60,11 +57,21 @@ export class House {
     this.index = index
     let renamed = false
     for (const update of updates) {
+      if (update.forgotten) {
+        this.#forget(update.name)
+        renamed = true
+        continue
+      }
       const known = this.#services.get(update.name)
       if (known === undefined || !isSameList(known.aliases, update.aliases)) renamed = true
       this.#service(update.name).take(update, this.#rules, nowMs)
     }
     if (renamed) this.#nameAgain()
+  }
+
+  #forget(name: string): void {
+    this.#services.get(name)?.retire()
+    this.#services.delete(name)
   }
 
   #service(name: string): Service {

@@ -156,7 +156,14 @@ test('an update leaves the instances that it does not name as they are', () => {
   const [first, second, third] = service.instances
   assert.ok(first && second && third)
   const instances = [known(0, { state: 'suspect', tier: 2 }), known(3)]
-  const update = { name: 'orders', aliases: [], callers: null, instances, gone: [second.id] }
+  const update = {
+    name: 'orders',
+    aliases: [],
+    callers: null,
+    instances,
+    gone: [second.id],
+    forgotten: false,
+  }
   service.take(update, anyAddress, 0)
   assert.deepEqual(
     service.instances.map(({ id }) => id),

@@ -73,7 +73,7 @@ export class Service {
   takeAll(known: TrafficService, rules: ConnectRules, nowMs: number): void {
     const there = new Set(known.instances.map(({ id }) => id))
     const gone = this.instances.filter(({ id }) => !there.has(id)).map(({ id }) => id)
-    this.take({ ...known, gone }, rules, nowMs)
+    this.take({ ...known, gone, forgotten: false }, rules, nowMs)
   }
 
   /** What has changed: instances that it does not name stay as they are. */
