@@ -63,7 +63,7 @@ async function openHaus({ location: { dataDir, url } }: Place) {
       log,
       version: '0.1.0',
       hostName: 'localhost',
-      memoryBytes: () => 0,
+      process: { memoryBytes: () => 0, openFiles: () => null, logLinesLost: () => 0 },
       onFatal: (error) => assert.fail(error),
     },
   )
