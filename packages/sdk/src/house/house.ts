@@ -334,7 +334,7 @@ export async function joinHouse<C>(
 
   function heard(event: HausEvent): void {
     lastEventId = event.id
-    if (event.type.startsWith('haus.instance.') || event.type === 'haus.service.changed') {
+    if (event.type.startsWith('haus.instance.') || event.type.startsWith('haus.service.')) {
       const [, service] = /^services\/(.+)$/.exec(event.subject) ?? []
       if (service !== undefined) discovery.changed(service)
     } else if (event.type.startsWith('haus.credential.')) {
