@@ -183,7 +183,7 @@ export function createHaus(config: Config, options: HausOptions): Haus {
       resolveService: canonicalService,
     })
     const credentials = createCredentials({
-      database,
+      database: { db: database.readDb },
       ledger,
       view: credentialView,
       rootKey: house.rootKey,
@@ -257,7 +257,7 @@ export function createHaus(config: Config, options: HausOptions): Haus {
     })
     identityRoutes(routes, identity)
     eventRoutes(routes, events)
-    auditRoutes(routes, database.db, ledger, clock)
+    auditRoutes(routes, database.readDb, ledger, clock)
     credentialRoutes(routes, credentials)
     registryRoutes(routes, registry)
     const publishedRoutes = createGatewayRoutes({

@@ -13,6 +13,9 @@ export type DatabaseKind = 'embedded' | 'postgres'
 /** The schema every table of Haus lives in. Raw SQL names it; Kysely adds it by itself. */
 export const hausSchema = 'haus'
 
+/** A request waits for the database no longer: callers try again, and none must pile up. */
+export const readTimeoutMs = 1_000
+
 /*
  * Time limits. On PostgreSQL a statement ends after 15 s and a forgotten transaction after 10 s, on
  * the server; a server that says nothing at all is given up by the driver after 75 s. On PGlite
@@ -32,8 +35,14 @@ export interface Database<Tables> {
   readonly kind: DatabaseKind
   /** Queries go to schema `haus` on the general pool. */
   readonly db: Kysely<Tables>
-  /** Reads and rare statements: at most 10 connections on PostgreSQL, the only one on PGlite. */
+  /** The house's own work, such as following the ledger: 4 connections on PostgreSQL, the only one on PGlite. */
   readonly pool: pg.Pool
+  /**
+   * Reads that a request waits for. On PostgreSQL they have 8 connections of their own and the
+   * server ends each after `readTimeoutMs`: reads that hang can neither pile up nor keep the house
+   * from following its ledger, which would look like an outage. On PGlite the same object as `db`.
+   */
+  readonly readDb: Kysely<Tables>
   /** One connection of the ledger's own on PostgreSQL, so that no read delays a flush; on PGlite the same object as `pool`. */
   readonly ledgerPool: pg.Pool
   /**

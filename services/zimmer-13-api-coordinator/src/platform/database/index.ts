@@ -3,6 +3,7 @@ import { openEmbedded } from './embedded/open.ts'
 import { openPostgres } from './postgres/open.ts'
 import type { Database, OpenDatabaseOptions } from './database.ts'
 
+export { readTimeoutMs } from './database.ts'
 export type { Database, DatabaseKind, Log, OpenDatabaseOptions } from './database.ts'
 export { DataDirLock, prepareDataDir } from './data-dir.ts'
 export { migrate, type Migration } from './migrate.ts'

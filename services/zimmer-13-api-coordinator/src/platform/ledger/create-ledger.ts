@@ -193,10 +193,11 @@ export function createLedger<Tables extends LedgerTables>(
   return {
     append,
 
-    read: (afterIndex, limit): Promise<LedgerEvent[]> => readEvents(database.db, afterIndex, limit),
+    read: (afterIndex, limit): Promise<LedgerEvent[]> =>
+      readEvents(database.readDb, afterIndex, limit),
 
     async oldestIndex() {
-      const row = await database.db
+      const row = await database.readDb
         .selectFrom('ledger_event')
         .select('index')
         .orderBy('index')

@@ -1,10 +1,11 @@
-/** Reads of the tables on behalf of a request: with a deadline, and refused in the words of the contract. */
+/**
+ * Reads of the tables on behalf of a request: with a deadline, and refused in the words of the
+ * contract. The query is to go over `readDb`, where PostgreSQL ends what is no longer waited for.
+ */
 import { HausError } from '@haus/contract'
 import type { Clock } from '../clock/clock.ts'
+import { readTimeoutMs } from '../database/index.ts'
 import { isInfrastructure } from './commit.ts'
-
-/** An answer that waits longer for the database is a refusal: callers retry, and none must pile up. */
-const readTimeoutMs = 1_000
 
 export type ReadDatabase = <T>(query: () => Promise<T>) => Promise<T>
 

@@ -118,10 +118,12 @@ function connect<Tables>(
     lock.release()
   }
 
+  const db = new Kysely<Tables>({ dialect: new PostgresDialect({ pool }) }).withSchema(hausSchema)
   return {
     kind: 'embedded',
-    db: new Kysely<Tables>({ dialect: new PostgresDialect({ pool }) }).withSchema(hausSchema),
+    db,
     pool,
+    readDb: db,
     ledgerPool: pool,
     listen: async (channel, onNotify) => {
       if (notifications.add(channel, onNotify)) {

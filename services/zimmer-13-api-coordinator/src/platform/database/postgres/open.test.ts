@@ -169,7 +169,9 @@ test('the sessions carry name and limits, and the ledger has its own', needs, as
         current_setting('idle_in_transaction_session_timeout') as idle`)
     assert.deepEqual(rows, [{ name: 'haus', statement: '15s', idle: '10s' }])
   }
-  const readers = await Promise.all(Array.from({ length: 10 }, () => database.pool.connect()))
+  const readers = await Promise.all(
+    Array.from({ length: database.pool.options.max }, () => database.pool.connect()),
+  )
   const { rows } = await database.ledgerPool.query('select 1 as one')
   assert.deepEqual(rows, [{ one: 1 }])
   for (const reader of readers) reader.release()

@@ -10,7 +10,7 @@ import { Kysely, PostgresDialect } from 'kysely'
 import pg from 'pg'
 import { parseIntoClientConfig } from 'pg-connection-string'
 import { columnTypes } from '../column-types.ts'
-import { hausSchema, type Database, type Log } from '../database.ts'
+import { hausSchema, readTimeoutMs, type Database, type Log } from '../database.ts'
 import { surviveLoss } from '../survive-loss.ts'
 import { startListener } from './listener.ts'
 
@@ -35,7 +35,8 @@ const defaultQueryTimeoutMs = 75_000
 /** A stalled process must not hold the ledger's row against the other replicas. */
 const idleInTransactionTimeoutMs = 10_000
 const closeTimeoutMs = 2_500
-const generalConnections = 10
+const generalConnections = 4
+const readConnections = 8
 
 export async function openPostgres<Tables>(
   options: OpenPostgresOptions,
@@ -62,6 +63,11 @@ export async function openPostgres<Tables>(
     return pool
   }
   const pool = openPool('general', { max: generalConnections, idleTimeoutMillis: 60_000 })
+  const readPool = openPool('reads', {
+    max: readConnections,
+    idleTimeoutMillis: 60_000,
+    statement_timeout: readTimeoutMs,
+  })
   // Pipelined: the statements of a group are sent without waiting for each other's answers.
   const ledgerPool = openPool('ledger', { max: 1, idleTimeoutMillis: 0, pipeline: true })
   const listener = startListener({ config: target.config, log })
@@ -72,15 +78,19 @@ export async function openPostgres<Tables>(
     const deadline = new Promise<void>((resolve) => {
       timer = setTimeout(resolve, closeTimeoutMs)
     })
-    await Promise.race([Promise.all([listener.close(), pool.end(), ledgerPool.end()]), deadline])
+    const ends = [listener.close(), pool.end(), readPool.end(), ledgerPool.end()]
+    await Promise.race([Promise.all(ends), deadline])
     clearTimeout(timer)
     // Held by somebody who never lets go: left open, they would keep the process from ending.
     for (const client of clients) client.connection.stream.destroy()
   }
+  const queriesOn = (over: pg.Pool): Kysely<Tables> =>
+    new Kysely<Tables>({ dialect: new PostgresDialect({ pool: over }) }).withSchema(hausSchema)
   return {
     kind: 'postgres',
-    db: new Kysely<Tables>({ dialect: new PostgresDialect({ pool }) }).withSchema(hausSchema),
+    db: queriesOn(pool),
     pool,
+    readDb: queriesOn(readPool),
     ledgerPool,
     listen: (channel, onNotify) => listener.listen(channel, onNotify),
     close: () => (closed ??= close()),
