@@ -28,9 +28,19 @@ export class OutcomeUnknown extends Error {
 /** Name of the channel that tells other processes of new events. */
 export const notifyChannel = 'haus_ledger'
 
+/**
+ * Whoever waits for a row holds the head row meanwhile, and with it every write of the house. Its
+ * own writes stand in one line and never meet: what holds a row is a stranger, or a note of the house
+ * itself beside the ledger, for one fsync. Below the 250 ms of a caller, so that the rest of the
+ * group is answered in time, and he who wanted the row knows that nothing was written.
+ */
+const lockTimeoutMs = 100
+/** When a group is run again its entries have waited, and all 512 may want what is locked. */
+const lockTimeoutAgainMs = 1
+
 export interface GroupOptions {
-  /** Tell other processes of new events. */
-  readonly notify: boolean
+  /** Others are there, on PostgreSQL: they are told of new events, and may hold locks. */
+  readonly shared: boolean
   /**
    * The index that the head row is expected to stand at. When it does, the whole group is one round
    * trip before its commit; when somebody else has written meanwhile, it is rolled back and begins
@@ -60,13 +70,18 @@ export async function stageGroup(
     return await stageTogether(client, entries, options)
   } catch (error) {
     if (error instanceof OutcomeUnknown || isInfrastructure(error)) throw error
-    return stageOneByOne(client, entries, options.notify)
+    return stageOneByOne(client, entries, options.shared)
   }
 }
 
 /** Audit records alone are one statement, and need no COMMIT. */
 export function commitsItself(entries: readonly Entry[]): boolean {
   return entries.every((entry) => entry.writes.length === 0 && entry.events.length === 0)
+}
+
+/** Somebody else holds a row or table that the entry was to change, for longer than is waited for. */
+export function isLockedOut(error: unknown): boolean {
+  return error instanceof pg.DatabaseError && error.code === '55P03'
 }
 
 /** Errors of the database itself, not of an entry: trying the entries singly would not help. */
@@ -92,7 +107,7 @@ async function stageAuditOnly(client: pg.ClientBase, entries: readonly Entry[]):
 async function stageTogether(
   client: pg.ClientBase,
   entries: readonly Entry[],
-  { notify, expectedIndex }: GroupOptions,
+  { shared, expectedIndex }: GroupOptions,
 ): Promise<Staged> {
   const lost = new Map<number, GuardLost>()
   let expected = expectedIndex
@@ -103,9 +118,10 @@ async function stageTogether(
     const begun = expected === null ? undefined : client.query('begin')
     expected ??= await lockHead(client)
     const lastIndexes = lastIndexesOf(group, expected)
-    const [, facts, losers] = await allAnswers([
+    const [, facts, , losers] = await allAnswers([
       begun,
-      writeFacts(client, group, notify),
+      writeFacts(client, group, shared),
+      shared ? limitLockWaits(client, lockTimeoutMs) : undefined,
       runWrites(client, group, lastIndexes),
     ])
     const first = facts.lastIndex - count(group, eventCount)
@@ -135,10 +151,11 @@ async function stageTogether(
 async function stageOneByOne(
   client: pg.ClientBase,
   entries: readonly Entry[],
-  notify: boolean,
+  shared: boolean,
 ): Promise<Staged> {
   await client.query('rollback')
   const first = await lockHead(client)
+  if (shared) await limitLockWaits(client, lockTimeoutAgainMs)
   let last = first
   const results: EntryResult[] = []
   const stood: Entry[] = []
@@ -159,7 +176,7 @@ async function stageOneByOne(
       results.push({ error })
     }
   }
-  const { lastIndex, time } = await writeFacts(client, stood, notify)
+  const { lastIndex, time } = await writeFacts(client, stood, shared)
   return {
     results,
     events: numberEvents(stood, first, time),
@@ -178,6 +195,11 @@ async function lockHead(client: pg.ClientBase): Promise<number> {
   const [row] = rows
   if (!row) throw new Error('the ledger has no head row')
   return row.last_event
+}
+
+/** Behind the head row: to wait for that one is to wait for one's turn among the processes. */
+async function limitLockWaits(client: pg.ClientBase, timeoutMs: number): Promise<void> {
+  await client.query(`set local lock_timeout = ${timeoutMs}`)
 }
 
 async function commit(client: pg.ClientBase): Promise<void> {

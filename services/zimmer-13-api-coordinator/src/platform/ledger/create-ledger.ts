@@ -16,7 +16,7 @@ import type { Kysely } from 'kysely'
 import type { Cancel, Clock } from '../clock/clock.ts'
 import type { Database } from '../database/index.ts'
 import type { Log } from '../log/log.ts'
-import { notifyChannel, OutcomeUnknown } from './commit.ts'
+import { isLockedOut, notifyChannel, OutcomeUnknown } from './commit.ts'
 import { Busy } from './connect.ts'
 import { readEvents } from './events.ts'
 import { createFlusher } from './flush.ts'
@@ -68,6 +68,7 @@ export function createLedger<Tables extends LedgerTables>(
   const { projections, clock, log, writeTimeoutMs = writeTimeoutDefaultMs } = options
   // Kysely's type is invariant in its tables; the ledger touches only its own.
   const database = options.database as unknown as Database<LedgerTables>
+  const tookTooLong = `the database took longer than ${writeTimeoutMs} ms`
   const queue = new Queue()
   const follower = new Follower(database, projections)
   const flusher = createFlusher({
@@ -91,6 +92,8 @@ export function createLedger<Tables extends LedgerTables>(
 
   let accepting = false
   let unavailable: string | null = null
+  /** While set, what waits is refused unsent: the group under way holds it up. */
+  let heldUpBy: Promise<void> | undefined
   let confirmedAtMs = clock.monotonicMs()
   let cancelSweep: Cancel | undefined
   const cancels = new Set<Cancel>()
@@ -117,13 +120,22 @@ export function createLedger<Tables extends LedgerTables>(
   function sweep(): void {
     cancelSweep = undefined
     const nowMs = clock.monotonicMs()
-    for (const pending of queue.takeOlderThan(nowMs - writeTimeoutMs)) {
-      pending.reject(notWritten(`the database took longer than ${writeTimeoutMs} ms`))
-    }
+    const late = queue.takeOlderThan(nowMs - writeTimeoutMs)
+    for (const pending of late) pending.reject(notWritten(tookTooLong))
+    if (late.length > 0) holdUp()
     const oldestMs = queue.oldestMs
     if (oldestMs !== undefined) {
       cancelSweep = clock.after(Math.max(1, oldestMs + writeTimeoutMs - nowMs), sweep)
     }
+  }
+
+  /** Until the group has an answer: who asks meanwhile is told that writes are refused. */
+  function holdUp(): void {
+    const answered = flusher.oldestAnswered()
+    heldUpBy = answered
+    void answered?.then(() => {
+      if (heldUpBy === answered) heldUpBy = undefined
+    })
   }
 
   function confirm(): void {
@@ -207,14 +219,15 @@ export function createLedger<Tables extends LedgerTables>(
     },
 
     status(): LedgerStatus {
+      const error = unavailable ?? (heldUpBy === undefined ? null : tookTooLong)
       const silentMs = clock.monotonicMs() - confirmedAtMs
       // Nobody else writes to an embedded database: what this process has applied is all there is.
       const current = database.kind === 'embedded' || silentMs <= currentForMs
       return {
         index: follower.index,
         queued: queue.size + flusher.inFlight,
-        available: accepting && unavailable === null,
-        error: unavailable,
+        available: accepting && error === null,
+        error,
         ageMs: current && unavailable === null ? 0 : Math.round(silentMs),
         flushP99Ms: flusher.p99Ms(),
       }
@@ -285,6 +298,7 @@ function outcomeUnknown(): HausError {
 /** The driver's message can hold a row's values or a connection string; only its kind is told. */
 function message(error: unknown): string {
   if (error instanceof Busy) return error.message
+  if (isLockedOut(error)) return 'somebody else has locked in the database what was to be changed'
   const cause = error instanceof OutcomeUnknown ? error.cause : error
   const code =
     typeof cause === 'object' && cause !== null && 'code' in cause ? String(cause.code) : undefined

@@ -13,7 +13,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises'
 import type pg from 'pg'
 import type { Cancel, Clock } from '../clock/clock.ts'
 import type { Database } from '../database/index.ts'
-import { commitsItself, OutcomeUnknown, stageGroup, type Staged } from './commit.ts'
+import { commitsItself, isLockedOut, OutcomeUnknown, stageGroup, type Staged } from './commit.ts'
 import { connect } from './connect.ts'
 import type { Follower } from './follower.ts'
 import type { Pending, Queue } from './queue.ts'
@@ -32,7 +32,7 @@ interface FlusherOptions {
   readonly writeTimeoutMs: number
   readonly onCommitted: () => void
   readonly onFailed: (error: unknown) => void
-  /** What callers are told whose group failed as a whole. */
+  /** What callers are told for whom the database, and nothing of their own, is the reason. */
   readonly refusal: (error: unknown, mayBeWritten: boolean) => Error
   /** The database stands before an index that it has acknowledged: nothing may be written to it. */
   readonly rolledBack: (applied: number, found: number) => Error
@@ -156,7 +156,7 @@ export function createFlusher(options: FlusherOptions): Flusher {
     const entries = group.map(({ entry }) => entry)
     expectedIndex = Math.max(expectedIndex, follower.index)
     const how = {
-      notify: database.kind === 'postgres',
+      shared: database.kind === 'postgres',
       expectedIndex: surprised ? null : expectedIndex,
     }
     const staged = client.then((open) => stageGroup(open, entries, how))
@@ -211,6 +211,8 @@ export function createFlusher(options: FlusherOptions): Flusher {
         const result = committed.results[place]
         if (result && 'index' in result) {
           pending.resolve({ index: result.index, time: committed.time })
+        } else if (isLockedOut(result?.error)) {
+          pending.reject(options.refusal(result?.error, false))
         } else pending.reject(result?.error)
       }
     } catch (error) {

@@ -442,14 +442,50 @@ test(
     assert.equal(unsent.retryAfterSeconds, 1)
     assert.ok(unconfirmed instanceof HausError && unconfirmed.code === 'write_outcome_unknown')
     assert.ok(waitedMs >= 240 && waitedMs < 5_000, `waited ${waitedMs} ms`)
+    assert.equal(house.ledger.status().available, false, 'what is refused is said to be')
+    assert.match(house.ledger.status().error ?? '', /longer than 250 ms/)
     await blocker.query('rollback')
     await blocker.end()
     await until('the stalled one is written after all', () => house.seen.length === 1)
+    await until('writes are said to be taken', () => house.ledger.status().available)
     await house.ledger.append(counterEntry('c', 0))
     assert.deepEqual(
       (await storedEvents(house)).map((row) => (row.data as { id: string }).id),
       ['a', 'c'],
     )
+  },
+)
+
+test(
+  'an entry whose row somebody else has locked is refused alone, with nothing written, and holds up nobody',
+  needsDatabase('postgres'),
+  async () => {
+    await using house = await openHouse('postgres')
+    await house.ledger.append(counterEntry('locked', 0))
+    const blocker = new pg.Client({ connectionString: house.database.location.url })
+    // If the test fails, the database is dropped under it.
+    blocker.on('error', () => {})
+    await blocker.connect()
+    await blocker.query(`begin; select * from haus.counter where id = 'locked' for update`)
+    const settled = await Promise.allSettled([
+      house.ledger.append(counterEntry('a', 0)),
+      house.ledger.append(counterEntry('locked', 1)),
+      house.ledger.append(auditOnly),
+      house.ledger.append(counterEntry('b', 0)),
+    ])
+    assert.deepEqual(
+      settled.map((result) => result.status),
+      ['fulfilled', 'rejected', 'fulfilled', 'fulfilled'],
+    )
+    const refused = settled[1]
+    assert.ok(refused?.status === 'rejected' && refused.reason instanceof HausError)
+    assert.equal(refused.reason.code, 'writes_unavailable')
+    assert.equal(refused.reason.retryAfterSeconds, 1)
+    assert.match(refused.reason.message, /^Nothing was written: .* locked/)
+    assert.equal(house.ledger.status().available, true)
+    await blocker.query('rollback')
+    await blocker.end()
+    assert.equal((await house.ledger.append(counterEntry('locked', 1))).index, 4)
   },
 )
 
