@@ -1,12 +1,13 @@
 /** A house that cannot open says why in one sentence, names the mend, and ends with a code of its own. */
 import fs from 'node:fs'
 import net from 'node:net'
-import { generateKeyPairSync } from 'node:crypto'
+import { generateKeyPairSync, randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import path from 'node:path'
 import { spawnSync } from 'node:child_process'
 import { test, type TestContext } from 'node:test'
 import assert from 'node:assert/strict'
+import { Client } from 'pg'
 import { errorKinds, type ErrorCode } from '@haus/contract'
 import { testCertificate } from '../services/zimmer-13-api-coordinator/src/testing/certificate.ts'
 import { postgresUnavailable } from '../services/zimmer-13-api-coordinator/src/testing/postgres-server.ts'
@@ -216,6 +217,28 @@ if (long) {
 }
 
 const unavailable = postgresUnavailable()
+test(
+  'a database whose role may not make a schema, with what to grant',
+  unavailable === undefined ? {} : { skip: unavailable },
+  async (t) => {
+    const database = await createTestDatabase()
+    const role = `role_${randomBytes(8).toString('hex')}`
+    const admin = new Client({ connectionString: database.url })
+    await admin.connect()
+    await admin.query(`create role ${role} login password 'role'`)
+    t.after(async () => {
+      await admin.query(`drop role ${role}`)
+      await admin.end()
+      await database.drop()
+    })
+    const url = new URL(database.url)
+    url.username = role
+    url.password = 'role'
+    const ended = await attemptStart({ dataDir: folder(t), databaseUrl: url.href })
+    assertRefused(ended, 'database_forbidden', `grant create on database ${url.pathname.slice(1)}`)
+  },
+)
+
 test(
   'a database whose password is wrong, without repeating it',
   unavailable === undefined ? {} : { skip: unavailable },

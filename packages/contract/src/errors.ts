@@ -79,6 +79,8 @@ export const errorKinds = {
   address_unusable: { status: null, exitCode: 69, title: 'The address cannot be bound' },
   database_unreachable: { status: null, exitCode: 69, title: 'The database cannot be reached' },
   database_incompatible: { status: null, exitCode: 69, title: 'The database is too old' },
+  database_forbidden: { status: null, exitCode: 77, title: 'The database role lacks a right' },
+  migration_locked: { status: null, exitCode: 75, title: 'Another start migrates the database' },
   database_too_new: { status: null, exitCode: 69, title: 'The database is newer than this Haus' },
   database_corrupt: { status: null, exitCode: 70, title: 'The database is damaged' },
   disk_full: { status: null, exitCode: 74, title: 'The disk is full' },

@@ -134,7 +134,7 @@ export function createHaus(config: Config, options: HausOptions): Haus {
     const endpointsFile = path.join(config.dataDir, 'endpoints.json')
     // Left by a house that was killed, it names an address where nobody answers.
     await rm(endpointsFile, { force: true })
-    await migrate(database.db, migrations)
+    await migrate(database.db, migrations, { log })
     const house = await openHouse({
       database,
       dataDir: config.dataDir,

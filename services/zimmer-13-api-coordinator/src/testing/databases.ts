@@ -110,7 +110,7 @@ async function putAside(each: Idle): Promise<boolean> {
   const { database, dataDir, migrations } = each
   try {
     await database.pool.query(`drop schema ${hausSchema} cascade`)
-    await migrate(database.db, migrations)
+    await migrate(database.db, migrations, { log: silentLog })
     const client = await database.pool.connect()
     client.release(true)
   } catch {
@@ -231,7 +231,7 @@ async function migrateAt(
     },
   })
   try {
-    await migrate(database.db, migrations)
+    await migrate(database.db, migrations, { log: silentLog })
   } finally {
     await database.close()
   }

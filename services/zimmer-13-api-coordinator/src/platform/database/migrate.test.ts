@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { randomBytes } from 'node:crypto'
 import { test } from 'node:test'
 import { sql } from 'kysely'
 import {
@@ -18,6 +19,8 @@ function creates(table: string): Migration {
   }
 }
 
+const quiet = { log: silentLog }
+
 const first = { '0001-room': creates('room') }
 const second = { ...first, '0002-door': creates('door') }
 
@@ -26,9 +29,9 @@ for (const kind of databaseKinds) {
 
   test(`${kind}: migrations run once, in order, in the schema of Haus`, needs, async () => {
     await using database = await openTestDatabase(kind, { migrations: {} })
-    assert.deepEqual(await migrate(database.db, first), { applied: ['0001-room'] })
-    assert.deepEqual(await migrate(database.db, second), { applied: ['0002-door'] })
-    assert.deepEqual(await migrate(database.db, second), { applied: [] })
+    assert.deepEqual(await migrate(database.db, first, quiet), { applied: ['0001-room'] })
+    assert.deepEqual(await migrate(database.db, second, quiet), { applied: ['0002-door'] })
+    assert.deepEqual(await migrate(database.db, second, quiet), { applied: [] })
     const { rows } = await database.pool.query(`
       select table_name as name from information_schema.tables
       where table_schema = 'haus' order by table_name`)
@@ -49,12 +52,12 @@ for (const kind of databaseKinds) {
         },
       } satisfies Migration,
     }
-    await assert.rejects(migrate(database.db, broken), /migration 0003-broken failed/)
+    await assert.rejects(migrate(database.db, broken, quiet), /migration 0003-broken failed/)
     const { rows } = await database.pool.query(
       `select to_regclass('haus.door') as door, to_regclass('haus.half') as half`,
     )
     assert.deepEqual(rows, [{ door: null, half: null }])
-    assert.deepEqual(await migrate(database.db, second), { applied: ['0002-door'] })
+    assert.deepEqual(await migrate(database.db, second, quiet), { applied: ['0002-door'] })
   })
 
   test(
@@ -62,7 +65,7 @@ for (const kind of databaseKinds) {
     needs,
     async () => {
       await using database = await openTestDatabase(kind, { migrations: second })
-      await assert.rejects(migrate(database.db, first), {
+      await assert.rejects(migrate(database.db, first, quiet), {
         code: 'database_too_new',
         message: /"0002-door"/,
       })
@@ -72,7 +75,7 @@ for (const kind of databaseKinds) {
   test(`${kind}: a migration out of order is refused`, needs, async () => {
     await using database = await openTestDatabase(kind, { migrations: second })
     await assert.rejects(
-      migrate(database.db, { ...second, '0001-late': creates('late') }),
+      migrate(database.db, { ...second, '0001-late': creates('late') }, quiet),
       /cannot be run/,
     )
   })
@@ -101,7 +104,7 @@ test(
         onFatal: assert.ifError,
       })
       try {
-        return await migrate(start.db, counted)
+        return await migrate(start.db, counted, quiet)
       } finally {
         await start.close()
       }
@@ -136,9 +139,9 @@ test(
       log: silentLog,
       onFatal: assert.ifError,
     })
-    const newer = migrate(database.db, slow)
+    const newer = migrate(database.db, slow, quiet)
     await started
-    const refused = assert.rejects(migrate(older.db, first), { code: 'database_too_new' })
+    const refused = assert.rejects(migrate(older.db, first, quiet), { code: 'database_too_new' })
     await until('the older one waits', async () => {
       const { rows } = await database.pool.query(
         `select 1 from pg_locks where locktype = 'advisory' and not granted`,
@@ -148,5 +151,80 @@ test(
     finish()
     await Promise.all([newer, refused])
     await older.close()
+  },
+)
+
+test(
+  'a start that waits for another one says so each second, and gives up with one sentence',
+  needsDatabase('postgres'),
+  async () => {
+    await using database = await openTestDatabase('postgres', { migrations: {} })
+    const { promise: started, resolve: start } = Promise.withResolvers<void>()
+    const { promise: mayFinish, resolve: finish } = Promise.withResolvers<void>()
+    const slow: Record<string, Migration> = {
+      '0001-room': {
+        up: async () => {
+          start()
+          await mayFinish
+        },
+      },
+    }
+    const waiting = await openDatabase({
+      ...database.location,
+      log: silentLog,
+      onFatal: assert.ifError,
+    })
+    const holding = migrate(database.db, slow, quiet)
+    await started
+    const lines: string[] = []
+    const log = { ...silentLog, warn: (_: object, line: string) => void lines.push(line) }
+    await assert.rejects(migrate(waiting.db, slow, { log, lockTimeoutMs: 1_500 }), {
+      code: 'migration_locked',
+      message: /^another start of Haus .* \(PostgreSQL's process \d+\): wait until/,
+    })
+    assert.deepEqual(lines, ['waiting for another start to finish its migrations'])
+    finish()
+    await holding
+    assert.deepEqual(await migrate(waiting.db, slow, quiet), { applied: [] })
+    await waiting.close()
+  },
+)
+
+test(
+  'a role without the rights is told what to grant, and starts once it is granted',
+  needsDatabase('postgres'),
+  async (t) => {
+    const database = await openTestDatabase('postgres', { migrations: {} })
+    await database.pool.query('drop schema haus cascade')
+    const role = `role_${randomBytes(8).toString('hex')}`
+    await database.pool.query(`create role ${role} login password 'role'`)
+    const url = new URL(database.location.url ?? '')
+    url.username = role
+    url.password = 'role'
+    const weak = await openDatabase({
+      url: url.href,
+      dataDir: database.location.dataDir,
+      log: silentLog,
+      onFatal: assert.ifError,
+    })
+    t.after(async () => {
+      await weak.close()
+      await database.pool.query(`drop owned by ${role} cascade; drop role ${role}`)
+      await database.cleanup()
+    })
+    const refusedWith = async (message: RegExp): Promise<void> => {
+      const refused = migrate(weak.db, first, quiet)
+      await assert.rejects(refused, { code: 'database_forbidden', message })
+    }
+    const name = url.pathname.slice(1)
+
+    await refusedWith(new RegExp(`"grant create on database ${name} to ${role}"`))
+    await migrate(database.db, first, quiet)
+    await refusedWith(new RegExp(`"grant usage, create on schema haus to ${role}"`))
+    await database.pool.query(`grant usage, create on schema haus to ${role}`)
+    await refusedWith(/does not own the tables/)
+    await database.pool.query('drop schema haus cascade')
+    await database.pool.query(`grant create on database ${name} to ${role}`)
+    assert.deepEqual(await migrate(weak.db, first, quiet), { applied: ['0001-room'] })
   },
 )

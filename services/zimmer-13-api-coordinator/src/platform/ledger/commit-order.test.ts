@@ -38,7 +38,7 @@ test(
       },
     })
     t.after(() => database.close())
-    await migrate(database.db, migrations)
+    await migrate(database.db, migrations, { log: silentLog })
     const { pool } = database
     await pool.query('create table haus.counter (id text primary key, value int not null)')
     await pool.query(
