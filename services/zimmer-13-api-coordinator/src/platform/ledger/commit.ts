@@ -5,6 +5,7 @@
  * index order is commit order on any number of processes, and two groups can never deadlock.
  * Numbers are given out inside it and roll back with it: indexes have no gaps.
  */
+import { HausError } from '@haus/contract'
 import pg from 'pg'
 import type { Entry, LedgerEvent, Write, WriteOperation } from './ledger.ts'
 import { GuardLost } from './ledger.ts'
@@ -84,12 +85,32 @@ export function isLockedOut(error: unknown): boolean {
   return error instanceof pg.DatabaseError && error.code === '55P03'
 }
 
-/** Errors of the database itself, not of an entry: trying the entries singly would not help. */
+/**
+ * Errors of the database itself, not of an entry: trying the entries singly would not help. A mistake
+ * of this program is none of them: called an outage, it would be looked for in the wrong place.
+ */
 export function isInfrastructure(error: unknown): boolean {
-  if (!(error instanceof pg.DatabaseError)) return !(error instanceof GuardLost)
+  if (!(error instanceof pg.DatabaseError)) return isOfConnection(error)
   const code = error.code ?? ''
   // 08 connection, 53 resources (disk full), 57 operator intervention, 58 system, XX internal, 25006 read-only.
   return /^(08|53|57|58|XX)/.test(code) || code === '25006'
+}
+
+/**
+ * Driver and system throw plain errors; a mistake of the program has a class, such as TypeError, and
+ * so has every error of Haus. By name: the system's class is not the global one.
+ */
+function isOfConnection(error: unknown): boolean {
+  if (error instanceof AggregateError) return true
+  return error instanceof Error && error.constructor.name === 'Error'
+}
+
+/** Only a hand in the database can do it; without the row nothing can be numbered. */
+export function headMissing(): HausError {
+  return new HausError(
+    'database_corrupt',
+    'the table haus.ledger_head has lost its row, without which no change can be numbered: restore a backup',
+  )
 }
 
 /** The common case of reads of secrets: one statement, one round trip, one fsync, and no commit. */
@@ -193,7 +214,7 @@ async function lockHead(client: pg.ClientBase): Promise<number> {
     'select last_event from haus.ledger_head where id = 1 for update',
   )
   const [row] = rows
-  if (!row) throw new Error('the ledger has no head row')
+  if (!row) throw headMissing()
   return row.last_event
 }
 
@@ -213,8 +234,9 @@ async function outcomeUnknownIfBroken<T>(query: Promise<T>): Promise<T> {
     return await query
   } catch (cause) {
     // 57P: the server ended the session, perhaps after it had committed and before it said so.
-    const refused = cause instanceof pg.DatabaseError && !cause.code?.startsWith('57P')
-    if (refused) throw cause
+    const broken =
+      cause instanceof pg.DatabaseError ? cause.code?.startsWith('57P') : isInfrastructure(cause)
+    if (!broken) throw cause
     throw new OutcomeUnknown('the connection broke during the commit', { cause })
   }
 }
@@ -338,7 +360,7 @@ async function writeFacts(
         },
   )
   const [head] = rows
-  if (!head) throw new Error('the ledger has no head row')
+  if (!head) throw headMissing()
   return { lastIndex: head.last_event, time: head.time.toISOString() }
 }
 

@@ -13,12 +13,19 @@
  */
 import { HausError } from '@haus/contract'
 import type { Kysely } from 'kysely'
+import pg from 'pg'
 import type { Cancel, Clock } from '../clock/clock.ts'
 import type { Database } from '../database/index.ts'
 import type { Log } from '../log/log.ts'
-import { isLockedOut, notifyChannel, OutcomeUnknown } from './commit.ts'
+import {
+  headMissing,
+  isInfrastructure,
+  isLockedOut,
+  notifyChannel,
+  OutcomeUnknown,
+} from './commit.ts'
 import { Busy } from './connect.ts'
-import { readEvents } from './events.ts'
+import { checkHead, readEvents } from './events.ts'
 import { createFlusher } from './flush.ts'
 import { Follower } from './follower.ts'
 import type { Entry, Ledger, LedgerEvent, LedgerStatus, Projection, Receipt } from './ledger.ts'
@@ -142,12 +149,12 @@ export function createLedger<Tables extends LedgerTables>(
     confirmedAtMs = clock.monotonicMs()
     if (unavailable === null) return
     unavailable = null
-    log.info({ index: follower.index }, 'the database is back; writes are taken again')
+    log.info({ index: follower.index }, 'writes are taken again')
   }
 
   function lose(error: unknown): void {
     const reason = message(error)
-    if (unavailable === null) log.error({ err: error }, 'the database is away; reads go on')
+    if (unavailable === null) log.error({ err: error, reason }, 'writes are refused; reads go on')
     unavailable = reason
     for (const pending of queue.takeAll()) pending.reject(notWritten(reason))
   }
@@ -167,6 +174,7 @@ export function createLedger<Tables extends LedgerTables>(
     if (database.kind === 'postgres') watch()
     try {
       await follower.catchUp()
+      if (unavailable !== null) await checkHead(database)
       // What comes late tells of the past: the next poll decides.
       if (!late) confirm()
     } catch (error) {
@@ -242,7 +250,8 @@ export function createLedger<Tables extends LedgerTables>(
           const head = await (snapshot as unknown as Kysely<LedgerTables>)
             .selectFrom('ledger_head')
             .select('last_event')
-            .executeTakeFirstOrThrow()
+            .executeTakeFirst()
+          if (!head) throw headMissing()
           for (const projection of projections) await projection.load(snapshot)
           return head.last_event
         })
@@ -299,7 +308,11 @@ function outcomeUnknown(): HausError {
 function message(error: unknown): string {
   if (error instanceof Busy) return error.message
   if (isLockedOut(error)) return 'somebody else has locked in the database what was to be changed'
+  if (error instanceof HausError) return error.message
   const cause = error instanceof OutcomeUnknown ? error.cause : error
+  if (!(cause instanceof pg.DatabaseError) && !isInfrastructure(cause)) {
+    return 'this Haus has made a mistake, which its log tells'
+  }
   const code =
     typeof cause === 'object' && cause !== null && 'code' in cause ? String(cause.code) : undefined
   if (code === diskFullState) return 'the database cannot grow, since its disk is full'

@@ -1,6 +1,7 @@
 /** Reading the ledger. Pages only: one long query on the embedded database would hold up every flush. */
-import type { Kysely } from 'kysely'
+import type { CompiledQuery, Kysely } from 'kysely'
 import type { Database } from '../database/index.ts'
+import { headMissing } from './commit.ts'
 import { connect } from './connect.ts'
 import type { LedgerEvent } from './ledger.ts'
 import type { LedgerTables } from './table.ts'
@@ -28,7 +29,25 @@ export async function readEventsInTime(
   afterIndex: number,
   limit: number,
 ): Promise<LedgerEvent[]> {
-  const { sql: text, parameters } = selectEvents(database.db, afterIndex, limit).compile()
+  const query = selectEvents(database.db, afterIndex, limit).compile()
+  const rows = await inTime<Omit<LedgerEvent, 'time'> & { time: Date }>(database, query)
+  return rows.map((row) => ({ ...row, time: row.time.toISOString() }))
+}
+
+/**
+ * Fails when no change could be numbered, which following does not notice.
+ * @throws Busy, HausError database_corrupt
+ */
+export async function checkHead(database: Database<LedgerTables>): Promise<void> {
+  const query = database.db.selectFrom('ledger_head').select('last_event').compile()
+  const rows = await inTime(database, query)
+  if (rows.length === 0) throw headMissing()
+}
+
+async function inTime<Row extends object>(
+  database: Database<LedgerTables>,
+  { sql: text, parameters }: CompiledQuery,
+): Promise<Row[]> {
   // Known to the driver for a single query too, though its types do not say so.
   const query = {
     text,
@@ -37,9 +56,9 @@ export async function readEventsInTime(
   }
   const client = await connect(database.kind, database.pool)
   try {
-    const { rows } = await client.query<Omit<LedgerEvent, 'time'> & { time: Date }>(query)
+    const { rows } = await client.query<Row>(query)
     client.release()
-    return rows.map((row) => ({ ...row, time: row.time.toISOString() }))
+    return rows
   } catch (error) {
     client.release(error instanceof Error ? error : new Error(String(error)))
     throw error

@@ -557,6 +557,52 @@ test(
   },
 )
 
+for (const kind of databaseKinds) {
+  test(
+    `${kind}: an entry that this program cannot even send is no outage`,
+    needsDatabase(kind),
+    async () => {
+      await using house = await openHouse(kind)
+      const odd = counterEntry('odd', 0)
+      const cyclic: { id: string; expected: number; self?: object } = { id: 'odd', expected: 0 }
+      cyclic.self = cyclic
+      const settled = await Promise.allSettled([
+        house.ledger.append(counterEntry('a', 0)),
+        house.ledger.append({ ...odd, writes: [write(increment, cyclic)] }),
+      ])
+      assert.equal(settled[0].status, 'fulfilled')
+      assert.ok(settled[1].status === 'rejected' && settled[1].reason instanceof TypeError)
+      assert.equal(house.ledger.status().available, true)
+      assert.equal((await house.ledger.append(counterEntry('b', 0))).index, 2)
+    },
+  )
+
+  test(
+    `${kind}: a ledger without its head row says so, until the row is back`,
+    needsDatabase(kind),
+    async (t) => {
+      await using house = await openHouse(kind)
+      const { database, ledger } = house
+      await ledger.append(counterEntry('a', 0))
+      await database.pool.query('create table haus.kept as select * from haus.ledger_head')
+      await database.pool.query('delete from haus.ledger_head')
+      const missing = /haus\.ledger_head has lost its row/
+      for (const entry of [counterEntry('b', 0), auditOnly]) {
+        await assert.rejects(ledger.append(entry), { code: 'writes_unavailable', message: missing })
+      }
+      // A poll reads the new events, and then looks for the head.
+      const { mock } = t.mock.method(database.pool, 'connect')
+      await until('it was looked at again', () => mock.callCount() > 4)
+      assert.match(ledger.status().error ?? '', missing)
+      const { ledger: another } = follow(database, patientMs)
+      await assert.rejects(another.start(), { code: 'database_corrupt', message: missing })
+      await database.pool.query('insert into haus.ledger_head select * from haus.kept')
+      await until('writes are taken again', () => ledger.status().available)
+      assert.equal((await ledger.append(counterEntry('b', 0))).index, 2)
+    },
+  )
+}
+
 test('a database that has gone back gets no new facts, which would be passed over, and ends the process', async () => {
   const database = await openTestDatabase<LedgerTables>('embedded', { migrations })
   const told: HausError[] = []
