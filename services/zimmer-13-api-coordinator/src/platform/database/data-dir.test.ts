@@ -69,6 +69,42 @@ test('a place where nobody may make folders is refused, root or not', () => {
   assert.throws(() => prepareDataDir('/sys/haus'), { code: 'data_dir_unusable' })
 })
 
+test('what stands in the place of the lock is named, with what is wrong with it', (t) => {
+  const dataDir = temporaryFolder(t)
+  const file = path.join(dataDir, 'haus.lock')
+  const refused = (reason: string): void =>
+    assert.throws(() => new DataDirLock(dataDir), {
+      code: 'data_dir_unusable',
+      message: `the data folder ${dataDir} cannot be locked: ${file} ${reason}`,
+    })
+  fs.writeFileSync(file, 'garbage')
+  refused('is not a lock that Haus has made; move it away')
+  fs.rmSync(file)
+  fs.mkdirSync(file)
+  refused('is not a file; move it away')
+  fs.rmdirSync(file)
+  lock(t, dataDir)
+})
+
+test(
+  'a lock of another user is named as that',
+  process.getuid?.() === 0 ? {} : { skip: 'only root can act as two users' },
+  (t) => {
+    const dataDir = temporaryFolder(t)
+    fs.chownSync(dataDir, 65_534, 65_534)
+    fs.writeFileSync(path.join(dataDir, 'haus.lock'), '', { mode: 0o600 })
+    process.seteuid?.(65_534)
+    try {
+      assert.throws(() => new DataDirLock(dataDir), {
+        code: 'data_dir_unusable',
+        message: /haus\.lock belongs to another user; give it to/,
+      })
+    } finally {
+      process.seteuid?.(0)
+    }
+  },
+)
+
 test('a second lock in the same process is refused and does not loosen the first', async (t) => {
   const dataDir = temporaryFolder(t)
   const first = lock(t, dataDir)

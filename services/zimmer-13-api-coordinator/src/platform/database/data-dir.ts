@@ -8,9 +8,10 @@
 import fs from 'node:fs'
 import { hostname } from 'node:os'
 import path from 'node:path'
-import { pid } from 'node:process'
+import { geteuid, pid } from 'node:process'
 import { DatabaseSync } from 'node:sqlite'
 import { HausError } from '@haus/contract'
+import { fatalError } from './embedded/fatal-error.ts'
 
 /** Makes the folder if need be, readable by its owner only, and refuses one that cannot be used. */
 export function prepareDataDir(dataDir: string): void {
@@ -31,6 +32,7 @@ export function dataDirError(dataDir: string, error: unknown): HausError {
       cause: error,
     })
   }
+  if (code === 'EMFILE' || code === 'ENFILE') return fatalError(code, dataDir)
   const reason =
     code === 'EEXIST' || code === 'ENOTDIR'
       ? 'it is not a folder'
@@ -45,6 +47,30 @@ export function dataDirError(dataDir: string, error: unknown): HausError {
     { cause: error },
   )
 }
+
+/** SQLite says that it cannot, and neither of which file nor why. */
+function lockFileError(dataDir: string, file: string, error: unknown): HausError {
+  const code = error instanceof Error && 'code' in error ? error.code : undefined
+  if (code !== 'ERR_SQLITE_ERROR' && code !== 'EPERM') return dataDirError(dataDir, error)
+  const sqliteCode = error instanceof Error && 'errcode' in error ? error.errcode : undefined
+  const found = fs.statSync(file, { throwIfNoEntry: false })
+  const reason =
+    found && !found.isFile()
+      ? 'is not a file; move it away'
+      : sqliteCode === notADatabase
+        ? 'is not a lock that Haus has made; move it away'
+        : found && found.uid !== geteuid?.()
+          ? 'belongs to another user; give it to the one that Haus runs as'
+          : `cannot be used (${error instanceof Error ? error.message : String(error)})`
+  return new HausError(
+    'data_dir_unusable',
+    `the data folder ${dataDir} cannot be locked: ${file} ${reason}`,
+    { cause: error },
+  )
+}
+
+/** SQLITE_NOTADB */
+const notADatabase = 26
 
 /**
  * Holds the folder for this process until `release`. Keep a reference as long as the database is
@@ -72,7 +98,7 @@ export class DataDirLock {
       if (error instanceof Error && /database is locked/.test(error.message)) {
         throw new HausError('data_dir_locked', lockedSentence(dataDir, this.#holderFile))
       }
-      throw dataDirError(dataDir, error)
+      throw lockFileError(dataDir, file, error)
     }
     this.#connection = connection
   }

@@ -8,6 +8,7 @@ import { test, type TestContext } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
 import { runChild } from '../../../testing/child-program.ts'
 import { silentLog } from '../../../testing/databases.ts'
+import { fatalError } from './fatal-error.ts'
 import { openEmbedded } from './open.ts'
 import { ensureCluster } from './seed.ts'
 import { readTar, tarBlocks, tarEnd } from './tar.ts'
@@ -124,6 +125,30 @@ test('a database of another PostgreSQL version is refused by version', async (t)
     code: 'database_incompatible',
     message: /was written by PostgreSQL 17 and this Haus reads 18/,
   })
+})
+
+test('a damaged PG_VERSION is not called another version', async (t) => {
+  for (const text of ['', 'no number\n']) {
+    const dataDir = temporaryFolder(t)
+    fs.mkdirSync(path.join(dataDir, 'database'))
+    fs.writeFileSync(path.join(dataDir, 'database', 'PG_VERSION'), text)
+    await assert.rejects(openEmbedded({ dataDir, log: silentLog, onFatal: assert.ifError }), {
+      code: 'database_corrupt',
+      message: /PG_VERSION in .* is damaged: it should hold 18/,
+    })
+  }
+})
+
+test('too few files that may be open are named, and no backup is advised', () => {
+  for (const reason of [
+    'EMFILE: too many open files, open x',
+    'FATAL:  could not open file "global/pg_filenode.map": No file descriptors available',
+    'ENFILE',
+  ]) {
+    const { code, message } = fatalError(reason, '/data')
+    assert.equal(code, 'data_dir_unusable')
+    assert.match(message, /raise the limit of open files/)
+  }
 })
 
 test('a folder of other files in the place of the database is refused and left alone', async (t) => {

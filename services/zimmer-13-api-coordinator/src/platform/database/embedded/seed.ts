@@ -24,6 +24,12 @@ export async function ensureCluster(directory: string): Promise<boolean> {
     await unpack(directory)
     return true
   }
+  if (!/^\d+$/.test(version)) {
+    throw new HausError(
+      'database_corrupt',
+      `the file PG_VERSION in ${directory} is damaged: it should hold ${postgresMajor}; check the disk and restore a backup`,
+    )
+  }
   if (version !== postgresMajor) {
     throw new HausError(
       'database_incompatible',
