@@ -1,3 +1,4 @@
+// Longer than 600 lines because every promise of the ledger is tested from one stage.
 import assert from 'node:assert/strict'
 import { after, test } from 'node:test'
 import fc from 'fast-check'
