@@ -242,9 +242,11 @@ function applyToModel(model: Model, act: Action, entry: Entry, index: number): v
   const touched = model.services.get(act.service)
   switch (act.do) {
     case 'register': {
+      // Who joins says nothing new of the service, whatever another one changed at the same time.
+      const joins = touched && entry.events.length === 1
       model.services.set(act.service, {
         aliases: touched?.aliases ?? [],
-        dependencies: act.deps,
+        dependencies: joins ? touched.dependencies : act.deps,
         index,
       })
       const { incarnation } = incarnationOf(entry)
