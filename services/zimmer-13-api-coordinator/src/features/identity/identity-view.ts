@@ -46,7 +46,8 @@ export interface IdentityView extends LoadableProjection<Tables> {
   /** Oldest first, revoked ones included. */
   keysOf(service: string): ServiceKey[]
   liveKeysOf(service: string): number
-  readonly liveKeysOfAll: number
+  /** Counts them, one by one. */
+  liveKeysOfAll(): number
   /** Revoked ones included. */
   allKeys(): Iterable<ServiceKey>
   /** In constant time per token that exists. */
@@ -232,7 +233,7 @@ export function createIdentityView({ house, db, log }: IdentityViewOptions): Ide
       return live
     },
 
-    get liveKeysOfAll() {
+    liveKeysOfAll() {
       let live = 0
       for (const { principal } of byId.values()) if (principal.live) live += 1
       return live

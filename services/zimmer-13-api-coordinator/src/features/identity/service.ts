@@ -170,7 +170,8 @@ export async function createIdentity(options: IdentityOptions): Promise<Identity
       throw new HausError('invalid_request', detail, { fields: [{ field: 'path.name', detail }] })
     }
     if (view.liveKeysOf(service) >= liveKeysMax) throw tooManyKeys(service)
-    if (view.liveKeysOfAll >= limits.liveKeys) {
+    const live = view.liveKeysOfAll()
+    if (live >= limits.liveKeys) {
       throw new HausError(
         'limit_reached',
         `The house has ${limits.liveKeys} live keys, which is its limit: revoke what is not used with DELETE /api/services/{name}/keys/{clientId}.`,
@@ -188,7 +189,7 @@ export async function createIdentity(options: IdentityOptions): Promise<Identity
       revokedAt: null,
     }
     const createdAt = row.createdAt.toISOString()
-    const forgotten = oldestRevokedOfAll()
+    const forgotten = oldestRevokedOfAll(view.size - live)
     try {
       await ledger.append({
         keys: [ledgerKeyOf(service)],
@@ -283,8 +284,8 @@ export async function createIdentity(options: IdentityOptions): Promise<Identity
    * With every new key, so that revoked ones of ever new services do not fill the house: as many
    * are revoked as were made. Their tokens stay refused, since no key of theirs is known.
    */
-  function oldestRevokedOfAll(): string[] {
-    if (view.size - view.liveKeysOfAll <= limits.revokedKeys) return []
+  function oldestRevokedOfAll(revokedNow: number): string[] {
+    if (revokedNow <= limits.revokedKeys) return []
     return revokedIds(view.allKeys()).slice(-Math.ceil(limits.revokedKeys * forgottenShare))
   }
 

@@ -10,6 +10,7 @@ import {
   needsDatabase,
   openTestDatabase,
   silentLog,
+  type TestDatabase,
 } from '../../testing/databases.ts'
 import { createTestView } from '../../testing/registry-view.ts'
 import type { Tables } from '../tables.ts'
@@ -101,6 +102,16 @@ interface Model {
   readonly services: Map<string, { aliases: string[]; dependencies: string[]; index: number }>
   readonly instances: Map<string, { incarnation: number; weight: number }>
   readonly configs: Map<string, number>
+}
+
+function openLedger(database: TestDatabase<Tables>, view: RegistryView) {
+  return createLedger<Tables>({
+    database,
+    clock: systemClock,
+    log,
+    projections: [view],
+    writeTimeoutMs: 30_000,
+  })
 }
 
 let ids = 0
@@ -335,13 +346,7 @@ for (const kind of databaseKinds) {
               'truncate haus.service, haus.instance, haus.service_config, haus.ledger_event',
             )
             const view = createTestView()
-            const ledger = createLedger<Tables>({
-              database,
-              clock: systemClock,
-              log,
-              projections: [view],
-              writeTimeoutMs: 30_000,
-            })
+            const ledger = openLedger(database, view)
             await ledger.start()
             const model: Model = { services: new Map(), instances: new Map(), configs: new Map() }
             for (const batch of batches) {
@@ -411,13 +416,7 @@ for (const kind of databaseKinds) {
     async () => {
       await using database = await openTestDatabase<Tables>(kind, { migrations })
       const view = createTestView()
-      const ledger = createLedger<Tables>({
-        database,
-        clock: systemClock,
-        log,
-        projections: [view],
-        writeTimeoutMs: 30_000,
-      })
+      const ledger = openLedger(database, view)
       await ledger.start()
       const service = 'orders'
       const entry = (act: Action): Entry => entryFor(view, act) ?? assert.fail('nothing to do')

@@ -12,6 +12,7 @@ import { geteuid, pid } from 'node:process'
 import { DatabaseSync } from 'node:sqlite'
 import { HausError } from '@haus/contract'
 import { fatalError } from './embedded/fatal-error.ts'
+import { codeOf } from './error-code.ts'
 
 /** Makes the folder if need be, readable by its owner only, and refuses one that cannot be used. */
 export function prepareDataDir(dataDir: string): void {
@@ -26,7 +27,7 @@ export function prepareDataDir(dataDir: string): void {
 
 /** The sentence for what the operating system said about the folder. */
 export function dataDirError(dataDir: string, error: unknown): HausError {
-  const code = error instanceof Error && 'code' in error ? error.code : undefined
+  const code = codeOf(error)
   if (code === 'ENOSPC' || code === 'EDQUOT') {
     return new HausError('disk_full', `the disk that holds ${dataDir} is full: free some space`, {
       cause: error,
@@ -50,7 +51,7 @@ export function dataDirError(dataDir: string, error: unknown): HausError {
 
 /** SQLite says that it cannot, and neither of which file nor why. */
 function lockFileError(dataDir: string, file: string, error: unknown): HausError {
-  const code = error instanceof Error && 'code' in error ? error.code : undefined
+  const code = codeOf(error)
   if (code !== 'ERR_SQLITE_ERROR' && code !== 'EPERM') return dataDirError(dataDir, error)
   const sqliteCode = error instanceof Error && 'errcode' in error ? error.errcode : undefined
   const found = fs.statSync(file, { throwIfNoEntry: false })

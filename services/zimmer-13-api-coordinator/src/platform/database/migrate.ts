@@ -9,6 +9,7 @@ import { HausError } from '@haus/contract'
 import { sql, type Kysely } from 'kysely'
 import { Migrator, type Migration } from 'kysely/migration'
 import { hausSchema, type Log } from './database.ts'
+import { codeOf } from './error-code.ts'
 
 export type { Migration }
 
@@ -112,11 +113,6 @@ async function forbidden<Tables>(connection: Kysely<Tables>, cause: unknown): Pr
         ? `the role ${role} does not own the tables in the schema ${hausSchema} of the database ${database}: connect as the role that does, or have the tables given to this one`
         : `the role ${role} may not use the schema ${hausSchema} in the database ${database}: let the owner of the schema say "grant usage, create on schema ${hausSchema} to ${role}"`
   return new HausError('database_forbidden', detail, { cause })
-}
-
-/** Not by the class of the error: PGlite's are not the driver's. */
-function codeOf(error: unknown): unknown {
-  return error instanceof Error && 'code' in error ? error.code : undefined
 }
 
 const lockNotAvailable = '55P03'
