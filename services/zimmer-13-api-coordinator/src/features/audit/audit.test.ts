@@ -24,7 +24,7 @@ interface Page {
 async function open(t: TestContext, kind: (typeof databaseKinds)[number]) {
   const database = await openTestDatabase<LedgerTables>(kind, { migrations })
   t.after(() => database.cleanup())
-  const status = { available: true }
+  const status = { readable: true }
   const server = await startHttpServer({
     surface: (routes) =>
       auditRoutes(routes, database.readDb, { status: () => status as never }, systemClock),
@@ -137,9 +137,9 @@ for (const kind of databaseKinds) {
       await assertAway(await get())
       const waitedMs = performance.now() - startedAtMs
       assert.ok(waitedMs > 900 && waitedMs < 5_000, `waited ${waitedMs} ms`)
-      status.available = false
+      status.readable = false
       await assertAway(await get())
-      status.available = true
+      status.readable = true
       await holder.query('rollback')
       holder.release()
       assert.equal((await get()).status, 200)

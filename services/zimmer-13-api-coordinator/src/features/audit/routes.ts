@@ -16,7 +16,7 @@ export function auditRoutes(
   clock: Clock,
 ): void {
   const read = createDatabaseRead({
-    available: () => ledger.status().available,
+    readable: () => ledger.status().readable,
     clock,
     detail: 'The database is away, and the audit is read from it. Try again in a moment.',
   })

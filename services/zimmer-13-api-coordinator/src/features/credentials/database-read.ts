@@ -12,7 +12,7 @@ export type { ReadDatabase }
 
 export function createReadDatabase(ledger: Ledger, clock: Clock): ReadDatabase {
   return createDatabaseRead({
-    available: () => ledger.status().available,
+    readable: () => ledger.status().readable,
     clock,
     detail:
       'The database is away: nothing was written, and no secret leaves without its audit record. Try again in a moment.',

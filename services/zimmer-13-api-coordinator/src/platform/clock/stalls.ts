@@ -8,9 +8,7 @@
  */
 import type { Cancel, Clock } from './clock.ts'
 
-const tickMs = 100
-/** Lateness up to this is ordinary work; beyond it answers were waiting for us. */
-const toleranceMs = 100
+const tickDefaultMs = 100
 
 export interface StallWatch {
   /** Milliseconds lost since the watch began. */
@@ -20,53 +18,54 @@ export interface StallWatch {
 
 export interface Stalls {
   watch(): StallWatch
+  /** Monotonic time without all that was lost while somebody watched. */
+  attentiveMs(): number
 }
 
-export function createStalls(clock: Clock): Stalls {
+/** @param tickMs Lateness up to this is ordinary work; beyond it answers were waiting for us. */
+export function createStalls(clock: Clock, tickMs = tickDefaultMs): Stalls {
   let watching = 0
-  let lostMs = 0
+  /** In stalls that have ended. */
+  let lostBeforeTickMs = 0
   let tickedAtMs = 0
   let cancelTick: Cancel | undefined
 
-  /** Counts the gap that is open now, once. */
-  function settle(): void {
-    const nowMs = clock.monotonicMs()
-    const lateMs = nowMs - tickedAtMs - tickMs
-    if (lateMs <= toleranceMs) return
-    lostMs += lateMs
-    tickedAtMs = nowMs
+  /** With the stall that may be going on. */
+  function lostMs(): number {
+    const lateMs = watching === 0 ? 0 : clock.monotonicMs() - tickedAtMs - tickMs
+    return lostBeforeTickMs + (lateMs > tickMs ? lateMs : 0)
   }
 
-  function tick(): void {
-    settle()
+  function beginTick(): void {
     tickedAtMs = clock.monotonicMs()
     cancelTick = clock.after(tickMs, tick)
   }
 
+  function tick(): void {
+    lostBeforeTickMs = lostMs()
+    beginTick()
+  }
+
   return {
     watch() {
-      if (watching === 0) {
-        tickedAtMs = clock.monotonicMs()
-        cancelTick = clock.after(tickMs, tick)
-      } else {
-        settle()
-      }
+      if (watching === 0) beginTick()
       watching += 1
-      const lostBeforeMs = lostMs
+      const lostBeforeMs = lostMs()
       let atEndMs: number | undefined
-      const lostSince = (): number => {
-        settle()
-        return lostMs - lostBeforeMs
-      }
       return {
-        lostMs: () => atEndMs ?? lostSince(),
+        lostMs: () => atEndMs ?? lostMs() - lostBeforeMs,
         end() {
           if (atEndMs !== undefined) return
-          atEndMs = lostSince()
+          atEndMs = lostMs() - lostBeforeMs
+          if (watching === 1) {
+            lostBeforeTickMs = lostMs()
+            cancelTick?.()
+          }
           watching -= 1
-          if (watching === 0) cancelTick?.()
         },
       }
     },
+
+    attentiveMs: () => clock.monotonicMs() - lostMs(),
   }
 }

@@ -14,6 +14,7 @@
 import { HausError } from '@haus/contract'
 import type { Kysely } from 'kysely'
 import pg from 'pg'
+import { createAttentiveClock } from '../clock/attentive-clock.ts'
 import type { Cancel, Clock } from '../clock/clock.ts'
 import type { Database } from '../database/index.ts'
 import type { Log } from '../log/log.ts'
@@ -33,7 +34,10 @@ import { Queue } from './queue.ts'
 import { pruneHistory } from './retention.ts'
 import type { LedgerTables } from './table.ts'
 
-/** A caller waits this long in the queue, and as long again for the commit; then 503. */
+/**
+ * A caller waits this long in the queue, and as long again for the commit; then 503. Time in which
+ * this thread could not have read an answer does not count.
+ */
 const writeTimeoutDefaultMs = 250
 /** NOTIFY is the fast way and can be lost; this is the sure one. Also how an outage's end is noticed. */
 const pollIntervalMs = 1_000
@@ -76,6 +80,7 @@ export function createLedger<Tables extends LedgerTables>(
   // Kysely's type is invariant in its tables; the ledger touches only its own.
   const database = options.database as unknown as Database<LedgerTables>
   const tookTooLong = `the database took longer than ${writeTimeoutMs} ms`
+  const attentive = createAttentiveClock(clock)
   const queue = new Queue()
   const follower = new Follower(database, projections)
   const flusher = createFlusher({
@@ -83,6 +88,7 @@ export function createLedger<Tables extends LedgerTables>(
     queue,
     follower,
     clock,
+    attentive,
     writeTimeoutMs,
     onCommitted: confirm,
     onFailed(error) {
@@ -115,24 +121,24 @@ export function createLedger<Tables extends LedgerTables>(
     if (unavailable !== null) return Promise.reject(notWritten(unavailable))
     let receipt: Promise<Receipt>
     try {
-      receipt = queue.push(entry, clock.monotonicMs())
+      receipt = queue.push(entry, attentive.monotonicMs())
     } catch (error) {
       return Promise.reject(error)
     }
     flusher.wake()
-    cancelSweep ??= clock.after(writeTimeoutMs, sweep)
+    cancelSweep ??= attentive.after(writeTimeoutMs, sweep)
     return receipt
   }
 
   function sweep(): void {
     cancelSweep = undefined
-    const nowMs = clock.monotonicMs()
+    const nowMs = attentive.monotonicMs()
     const late = queue.takeOlderThan(nowMs - writeTimeoutMs)
     for (const pending of late) pending.reject(notWritten(tookTooLong))
     if (late.length > 0) holdUp()
     const oldestMs = queue.oldestMs
     if (oldestMs !== undefined) {
-      cancelSweep = clock.after(Math.max(1, oldestMs + writeTimeoutMs - nowMs), sweep)
+      cancelSweep = attentive.after(Math.max(1, oldestMs + writeTimeoutMs - nowMs), sweep)
     }
   }
 
@@ -235,6 +241,7 @@ export function createLedger<Tables extends LedgerTables>(
         index: follower.index,
         queued: queue.size + flusher.inFlight,
         available: accepting && error === null,
+        readable: accepting && unavailable === null,
         error,
         ageMs: current && unavailable === null ? 0 : Math.round(silentMs),
         flushP99Ms: flusher.p99Ms(),

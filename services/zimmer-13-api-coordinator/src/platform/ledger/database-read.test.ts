@@ -36,7 +36,7 @@ test(
     await ledger.start()
     t.after(() => ledger.stop(1_000))
     const read = createDatabaseRead({
-      available: () => ledger.status().available,
+      readable: () => ledger.status().readable,
       clock: systemClock,
       detail: 'The database is away.',
     })

@@ -11,7 +11,7 @@ export type ReadDatabase = <T>(query: () => Promise<T>) => Promise<T>
 
 export interface DatabaseReadOptions {
   /** False: refused at once, as by the ledger's own status. */
-  readonly available: () => boolean
+  readonly readable: () => boolean
   readonly clock: Clock
   /** What the caller is told when the database is away. */
   readonly detail: string
@@ -21,14 +21,14 @@ export interface DatabaseReadOptions {
 
 /** A database that is away is one and the same refusal, whichever table was to be read. */
 export function createDatabaseRead(options: DatabaseReadOptions): ReadDatabase {
-  const { available, clock, detail, isOurs = () => false } = options
+  const { readable, clock, detail, isOurs = () => false } = options
   const unavailable = (cause?: unknown): HausError =>
     new HausError('writes_unavailable', detail, {
       retryAfterSeconds: 1,
       ...(cause !== undefined && { cause }),
     })
   return async (query) => {
-    if (!available()) throw unavailable()
+    if (!readable()) throw unavailable()
     const late = Promise.withResolvers<never>()
     const cancel = clock.after(readTimeoutMs, () => late.reject(unavailable()))
     try {

@@ -11,6 +11,7 @@
  */
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import type pg from 'pg'
+import type { AttentiveClock } from '../clock/attentive-clock.ts'
 import type { Cancel, Clock } from '../clock/clock.ts'
 import type { Database } from '../database/index.ts'
 import { commitsItself, isLockedOut, OutcomeUnknown, stageGroup, type Staged } from './commit.ts'
@@ -28,6 +29,8 @@ interface FlusherOptions {
   readonly queue: Queue
   readonly follower: Follower
   readonly clock: Clock
+  /** In which callers wait. */
+  readonly attentive: AttentiveClock
   /** How long callers wait for the group that their entry is in. */
   readonly writeTimeoutMs: number
   readonly onCommitted: () => void
@@ -74,7 +77,7 @@ interface Line {
 }
 
 export function createFlusher(options: FlusherOptions): Flusher {
-  const { database, queue, follower, clock, writeTimeoutMs } = options
+  const { database, queue, follower, clock, attentive, writeTimeoutMs } = options
   const durations = new RecentDurations()
   /**
    * Oldest first, two at most. Not a Set: V8 lets the old table of a Set point to its next one, and
@@ -109,7 +112,7 @@ export function createFlusher(options: FlusherOptions): Flusher {
         const committing = staged.commit()
         const next: Flight | undefined = anotherMayFollow() ? send(line) : undefined
         if (next)
-          limit(next, (next.group[0]?.enqueuedAtMs ?? 0) + writeTimeoutMs - clock.monotonicMs())
+          limit(next, (next.group[0]?.enqueuedAtMs ?? 0) + writeTimeoutMs - attentive.monotonicMs())
         await committing
         flight.committed = true
         confirmedIndex = staged.lastIndex
@@ -193,8 +196,8 @@ export function createFlusher(options: FlusherOptions): Flusher {
 
   function limit(flight: Flight, afterMs: number): void {
     flight.cancelTimeout()
-    flight.cancelTimeout = clock.after(Math.max(1, afterMs), () => {
-      // On a busy thread the timer comes first, with the database's answer already in the socket.
+    flight.cancelTimeout = attentive.after(Math.max(1, afterMs), () => {
+      // A timer comes before what has arrived, and the answer may be there already.
       void nextTurn().then(() => reject(flight, null, true))
     })
   }

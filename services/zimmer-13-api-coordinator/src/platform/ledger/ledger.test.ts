@@ -1,6 +1,7 @@
 // Longer than 600 lines because every promise of the ledger is tested from one stage.
 import assert from 'node:assert/strict'
 import { after, test } from 'node:test'
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import fc from 'fast-check'
 import { HausError } from '@haus/contract'
 import pg from 'pg'
@@ -42,6 +43,12 @@ interface House extends AsyncDisposable {
   database: TestDatabase<LedgerTables>
   ledger: RunningLedger
   seen: LedgerEvent[]
+}
+
+/** A long turn of the event loop, in which nothing that arrives can be read. */
+function busyFor(ms: number): void {
+  const endMs = performance.now() + ms
+  while (performance.now() < endMs);
 }
 
 function follow(
@@ -444,6 +451,7 @@ test(
     assert.ok(unconfirmed instanceof HausError && unconfirmed.code === 'write_outcome_unknown')
     assert.ok(waitedMs >= 240 && waitedMs < 5_000, `waited ${waitedMs} ms`)
     assert.equal(house.ledger.status().available, false, 'what is refused is said to be')
+    assert.equal(house.ledger.status().readable, true, 'the tables can still be asked')
     assert.match(house.ledger.status().error ?? '', /longer than 250 ms/)
     await blocker.query('rollback')
     await blocker.end()
@@ -456,6 +464,25 @@ test(
     )
   },
 )
+
+for (const kind of databaseKinds) {
+  test(
+    `${kind}: a thread that was busy for longer than a write may take refuses none`,
+    needsDatabase(kind),
+    async () => {
+      await using house = await openHouse(kind, 250)
+      await house.ledger.append(counterEntry('a', 0))
+      // The first goes out in the next turn, the second when the first is answered.
+      const writes = [1, 2].map((from) => house.ledger.append(counterEntry('a', from)))
+      await nextTurn()
+      busyFor(400)
+      await Promise.all(writes)
+      const inTheQueue = house.ledger.append(counterEntry('a', 3))
+      busyFor(400)
+      await inTheQueue
+    },
+  )
+}
 
 test(
   'an entry whose row somebody else has locked is refused alone, with nothing written, and holds up nobody',

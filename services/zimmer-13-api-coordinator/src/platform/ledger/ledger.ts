@@ -103,6 +103,8 @@ export interface LedgerStatus {
   /** Entries that wait for a flush. */
   readonly queued: number
   readonly available: boolean
+  /** False while the database is away. One that only holds up writes can still be asked. */
+  readonly readable: boolean
   /** Why writes are not available, one sentence. */
   readonly error: string | null
   /** Since this process last knew that it was up to date; 0 while it is. */

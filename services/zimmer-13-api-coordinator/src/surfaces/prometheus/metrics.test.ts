@@ -63,6 +63,7 @@ const readings: MetricsReadings = {
     index: 7,
     queued: 3,
     available: false,
+    readable: false,
     error: 'the database is away',
     ageMs: 2500,
     flushP99Ms: 4,
