@@ -5,6 +5,7 @@
  */
 import { once } from 'node:events'
 import net from 'node:net'
+import { resetConnection } from '../../services/zimmer-13-api-coordinator/src/testing/reset-connection.ts'
 
 /** One request as it arrived; it grows until `complete`. */
 export class Received {
@@ -133,7 +134,7 @@ export class RawUpstream implements AsyncDisposable {
     if (!this.#server.listening) return
     const closed = once(this.#server, 'close')
     this.#server.close()
-    for (const socket of this.#sockets) socket.resetAndDestroy()
+    for (const socket of this.#sockets) resetConnection(socket)
     await closed
   }
 

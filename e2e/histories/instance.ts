@@ -5,6 +5,7 @@
 import { once } from 'node:events'
 import http from 'node:http'
 import type net from 'node:net'
+import { resetConnection } from '../../services/zimmer-13-api-coordinator/src/testing/reset-connection.ts'
 import type { HouseClient } from '../client.ts'
 
 /** Often, so that a history of seconds holds many; the house asks for one in 10 s. */
@@ -72,12 +73,12 @@ export class HistoryInstance {
   async kill(reset: boolean): Promise<void> {
     clearInterval(this.#beating)
     this.condition = 'down'
-    await this.#close((socket) => (reset ? socket.resetAndDestroy() : socket.destroy()))
+    await this.#close((socket) => (reset ? resetConnection(socket) : socket.destroy()))
   }
 
   cut(): void {
     this.condition = 'cut'
-    for (const socket of this.#sockets) socket.resetAndDestroy()
+    for (const socket of this.#sockets) resetConnection(socket)
   }
 
   fallSilent(): void {
@@ -103,7 +104,7 @@ export class HistoryInstance {
     server.keepAliveTimeout = 60_000
     server.on('connection', (socket) => {
       if (this.condition === 'cut') {
-        socket.resetAndDestroy()
+        resetConnection(socket)
         return
       }
       this.#sockets.add(socket)

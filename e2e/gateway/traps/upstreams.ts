@@ -6,6 +6,7 @@ import { test } from 'node:test'
 import assert from 'node:assert/strict'
 import { setImmediate as turn } from 'node:timers/promises'
 import { runGatewayLoad } from '../../../bench/gateway-load.ts'
+import { resetConnection } from '../../../services/zimmer-13-api-coordinator/src/testing/reset-connection.ts'
 import { until } from '../../../services/zimmer-13-api-coordinator/src/testing/until.ts'
 import { assertRefusal, get, post } from '../front-door.ts'
 import { CutOff, exchange, RawClient } from '../raw-client.ts'
@@ -20,7 +21,7 @@ const say =
     then?.(arrived)
   }
 const end = ({ socket }: Exchange): void => void socket.end()
-const reset = ({ socket }: Exchange): void => void socket.resetAndDestroy()
+const reset = ({ socket }: Exchange): void => resetConnection(socket)
 
 export function misbehavingUpstreams(door: FrontDoor): void {
   const { port, token } = door
@@ -402,7 +403,7 @@ export function misbehavingUpstreams(door: FrontDoor): void {
         for (const upstream of upstreams) {
           for (const socket of upstream.sockets) {
             if (count % 3 === 1) socket.end()
-            else socket.resetAndDestroy()
+            else resetConnection(socket)
           }
         }
       }

@@ -3,6 +3,7 @@ import { createServer, type RequestListener } from 'node:http'
 import net from 'node:net'
 import { test } from 'node:test'
 import { ManualClock } from '../../testing/manual-clock.ts'
+import { resetConnection } from '../../testing/reset-connection.ts'
 import { until } from '../../testing/until.ts'
 import { createPlaces } from './places.ts'
 import { createProber, type ConnectRules, type Finding, type Target } from './probe.ts'
@@ -108,7 +109,7 @@ test('without a health path, and for tcp, an accepted connection passes and is c
 })
 
 test('a connection that is cut without an answer is refused; another protocol is named', async () => {
-  await using cut = await listen(net.createServer((socket) => socket.resetAndDestroy()))
+  await using cut = await listen(net.createServer(resetConnection))
   assert.equal((await find(at(cut.port))).kind, 'refused')
   await using other = await listen(net.createServer((socket) => void socket.end('SSH-2.0-x\r\n')))
   const finding = await find(at(other.port))
@@ -251,7 +252,7 @@ test('a connection that is cut after a stall of ours is no verdict; a refused on
   const cut = prober.probe(at(server.port))
   await until('it has been asked', () => asked)
   clock.stall(4_000)
-  for (const socket of server.sockets) socket.resetAndDestroy()
+  for (const socket of server.sockets) resetConnection(socket)
   assert.equal((await cut)?.kind, 'unjudged')
 
   await server[Symbol.asyncDispose]()
