@@ -9,6 +9,7 @@ import { parse as parseYaml } from 'yaml'
 import { Secret } from '../platform/crypto/index.ts'
 import { foreignVariables, settings, type ListenAddress, type LogLevelName } from './settings.ts'
 import type { Setting } from './settings.ts'
+import { codeOf } from '../platform/errors/thrown.ts'
 
 export interface Config {
   readonly apiAddr: ListenAddress
@@ -123,7 +124,7 @@ function readFile(sources: ConfigSources, mistakes: FieldError[]): WrittenSettin
   try {
     source = readFileSync(file, 'utf8')
   } catch (cause) {
-    if (configFile === undefined && isMissing(cause)) return {}
+    if (configFile === undefined && codeOf(cause) === 'ENOENT') return {}
     throw new HausError('config_invalid', `The configuration file ${file} cannot be read.`, {
       cause,
     })
@@ -191,10 +192,6 @@ function databaseUrlOf(values: Values, cwd: string, mistakes: FieldError[]): str
     mistakes.push({ field, detail: 'must name a readable file that holds a postgres:// URL' })
     return null
   }
-}
-
-function isMissing(error: unknown): boolean {
-  return error instanceof Error && 'code' in error && error.code === 'ENOENT'
 }
 
 function suggestion(name: string, known: readonly string[]): string {

@@ -122,7 +122,8 @@ const statements = [
     updated_at timestamptz not null
   )`,
   // No foreign key to service: both rows come with one entry, whose statements have no order, and
-  // the check would cost a row lock per registration. Services are never deleted.
+  // the check would cost a row lock per registration. A service is deleted only by a write whose
+  // guard is that it has no instance.
   `create table haus.instance (
     id uuid primary key,
     service text not null,

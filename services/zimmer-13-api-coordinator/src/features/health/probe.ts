@@ -17,6 +17,7 @@ import net, { type LookupFunction, type Socket } from 'node:net'
 import type { Clock } from '../../platform/clock/clock.ts'
 import { createStalls } from '../../platform/clock/stalls.ts'
 import { createPlaces, type Lane, type Places } from './places.ts'
+import { codeOf } from '../../platform/errors/thrown.ts'
 
 export interface Target {
   readonly address: string
@@ -263,7 +264,7 @@ function refusedAddress(target: Target, detail: string): Verdict {
 }
 
 function verdictOfError(target: Target, error: Error): Verdict {
-  const code = 'code' in error && typeof error.code === 'string' ? error.code : ''
+  const code = codeOf(error)
   const place = placeOf(target)
   if (error.name === 'AddressRefused') return refusedAddress(target, error.message)
   switch (code) {
@@ -305,16 +306,17 @@ function verdictOfError(target: Target, error: Error): Verdict {
       return unjudged
     case 'ETIMEDOUT':
       return timedOut(target, connectTimeoutMs, 'connect')
+    case undefined:
     default:
       return notUnderstood(target, code)
   }
 }
 
-function notUnderstood(target: Target, code: string): Verdict {
+function notUnderstood(target: Target, code: string | undefined): Verdict {
   const other = target.scheme === 'https' ? 'http' : 'https'
   return {
     kind: 'failed',
-    reason: `not understood as ${target.scheme}${code === '' ? '' : ` (${code})`}`,
+    reason: `not understood as ${target.scheme}${code === undefined ? '' : ` (${code})`}`,
     mend: `What answers on ${placeOf(target)} does not speak ${target.scheme}: is the scheme ${other} or tcp, or does another program use the port?`,
   }
 }

@@ -9,7 +9,6 @@ import { HausError } from '@haus/contract'
 import { keySizeBytes, Secret, type Key, type Random } from '../../platform/crypto/index.ts'
 import type { Log } from '../../platform/log/log.ts'
 import {
-  codeOf,
   createPrivateFile,
   exists,
   fileTrouble,
@@ -17,6 +16,7 @@ import {
   replacePrivateFile,
   type PrivateFile,
 } from '../../platform/files/private-file.ts'
+import { codeOf } from '../../platform/errors/thrown.ts'
 
 /** What is found under the configured name. */
 export type RootKeyFile = { readonly key: Key } | 'missing' | 'empty'
@@ -123,7 +123,7 @@ function unreadable(file: string, error: unknown): HausError {
         ? 'a part of its path is not a folder'
         : code === 'ELOOP'
           ? 'its symbolic links go in a circle'
-          : code === 'EISDIR' || code === 'ENXIO' || code === 'an unknown error'
+          : code === 'EISDIR' || code === 'ENXIO' || code === undefined
             ? 'it is not a regular file'
             : `reading it failed with ${code}`
   return new HausError('root_key_missing', `the root key file ${file} cannot be read: ${reason}`, {

@@ -12,7 +12,7 @@ import { geteuid, pid } from 'node:process'
 import { DatabaseSync } from 'node:sqlite'
 import { HausError } from '@haus/contract'
 import { fatalError } from './embedded/fatal-error.ts'
-import { codeOf } from './error-code.ts'
+import { codeOf } from '../errors/thrown.ts'
 
 /** Makes the folder if need be, readable by its owner only, and refuses one that cannot be used. */
 export function prepareDataDir(dataDir: string): void {

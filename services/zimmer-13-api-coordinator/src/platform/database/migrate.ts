@@ -9,7 +9,7 @@ import { HausError } from '@haus/contract'
 import { sql, type Kysely } from 'kysely'
 import { Migrator, type Migration } from 'kysely/migration'
 import { hausSchema, type Log } from './database.ts'
-import { codeOf } from './error-code.ts'
+import { codeOf } from '../errors/thrown.ts'
 
 export type { Migration }
 

@@ -11,6 +11,7 @@ import path from 'node:path'
 import { geteuid } from 'node:process'
 import { HausError } from '@haus/contract'
 import type { Random } from '../crypto/index.ts'
+import { codeOf } from '../errors/thrown.ts'
 
 /** A key is 65 bytes; whatever is larger is another file, named by mistake. */
 const sizeMaxBytes = 4_096
@@ -69,7 +70,7 @@ export async function createPrivateFile(
     } catch (error) {
       const code = codeOf(error)
       if (code === 'EEXIST') return false
-      if (!['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS', 'EMLINK'].includes(code)) throw error
+      if (!withoutHardLinks.has(code)) throw error
     }
     // A file system without hard links: the check and the rename are two steps there.
     if (await exists(file)) return false
@@ -140,12 +141,18 @@ async function syncFolder(folder: string): Promise<void> {
   try {
     await handle.sync()
   } catch (error) {
-    // Some network file systems do not sync folders, and have no entry to lose either.
-    if (!['EINVAL', 'ENOTSUP', 'EOPNOTSUPP'].includes(codeOf(error))) throw error
+    if (!withoutFolderSync.has(codeOf(error))) throw error
   } finally {
     await handle.close()
   }
 }
+
+/** How file systems say so; a Set of what may also be undefined. */
+const withoutHardLinks = new Set<string | undefined>([
+  ...['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS', 'EMLINK'],
+])
+/** Some network file systems do not sync folders, and have no entry to lose either. */
+const withoutFolderSync = new Set<string | undefined>(['EINVAL', 'ENOTSUP', 'EOPNOTSUPP'])
 
 const temporarySuffix = /^\.[0-9a-f]{16}\.tmp$/
 
@@ -185,14 +192,10 @@ export function fileTrouble(file: string, error: unknown): HausError {
         ? 'the file system is read-only'
         : code === 'ENOENT' || code === 'ENOTDIR'
           ? 'the folder does not exist'
-          : `writing failed with ${code}`
+          : `writing failed with ${code ?? 'an unknown error'}`
   return new HausError(
     'data_dir_unusable',
     `${file} cannot be written: ${reason}; mend that folder or configure another`,
     { cause: error },
   )
-}
-
-export function codeOf(error: unknown): string {
-  return error instanceof Error && 'code' in error ? String(error.code) : 'an unknown error'
 }

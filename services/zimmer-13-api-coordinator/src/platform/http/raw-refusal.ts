@@ -6,6 +6,7 @@ import { ServerResponse, STATUS_CODES } from 'node:http'
 import type { Duplex } from 'node:stream'
 import { HausError } from '@haus/contract/errors'
 import { problemOf } from './problem.ts'
+import { codeOf } from '../errors/thrown.ts'
 
 /** `extra`: more lines for the head. */
 export function refuseOnSocket(
@@ -45,6 +46,7 @@ function parserError(error: Error): HausError {
       return new HausError('headers_too_large', 'The headers are larger than 16 KiB; send less.')
     case 'ERR_HTTP_REQUEST_TIMEOUT':
       return new HausError('request_timeout', 'The request did not arrive in time; send it again.')
+    case undefined:
     default:
       return new HausError('invalid_request', 'The bytes are not a valid HTTP/1.1 request.')
   }
@@ -58,8 +60,4 @@ function answerIsComing(socket: Duplex): boolean {
   const response: unknown = '_httpMessage' in socket ? socket._httpMessage : null
   if (!(response instanceof ServerResponse)) return false
   return response.headersSent || response.req.complete
-}
-
-function codeOf(error: Error): unknown {
-  return 'code' in error ? error.code : undefined
 }

@@ -9,6 +9,7 @@ import type { FastifyRequest } from 'fastify'
 import { announcesBody } from './exchange.ts'
 import { parseParameters } from './query.ts'
 import { decodeUtf8, parseJson, wholeBody } from './strict-json.ts'
+import { codeOf } from '../errors/thrown.ts'
 
 export const jsonType = 'application/json'
 export const formType = 'application/x-www-form-urlencoded'
@@ -86,8 +87,7 @@ function tooLarge(limitBytes: number): HausError {
 
 /** Fastify's own refusals while it reads a body, in the words of the contract. */
 export function bodyError(error: unknown, limitBytes = 0): unknown {
-  const code: unknown = error instanceof Error && 'code' in error ? error.code : undefined
-  switch (code) {
+  switch (codeOf(error)) {
     case 'FST_ERR_CTP_BODY_TOO_LARGE':
       return tooLarge(limitBytes)
     case 'FST_ERR_CTP_INVALID_CONTENT_LENGTH':
@@ -100,6 +100,7 @@ export function bodyError(error: unknown, limitBytes = 0): unknown {
       return new HausError('unsupported_media_type', `Send the body as ${jsonType}.`, {
         fields: [{ field: 'header.content-type', detail: `must be ${jsonType}` }],
       })
+    case undefined:
     default:
       return error
   }

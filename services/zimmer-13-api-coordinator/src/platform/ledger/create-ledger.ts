@@ -33,6 +33,7 @@ import type { Entry, Ledger, LedgerEvent, LedgerStatus, Projection, Receipt } fr
 import { Queue } from './queue.ts'
 import { pruneHistory } from './retention.ts'
 import type { LedgerTables } from './table.ts'
+import { codeOf } from '../errors/thrown.ts'
 
 /**
  * A caller waits this long in the queue, and as long again for the commit; then 503. Time in which
@@ -320,8 +321,7 @@ function message(error: unknown): string {
   if (!(cause instanceof pg.DatabaseError) && !isInfrastructure(cause)) {
     return 'this Haus has made a mistake, which its log tells'
   }
-  const code =
-    typeof cause === 'object' && cause !== null && 'code' in cause ? String(cause.code) : undefined
+  const code = codeOf(cause)
   if (code === diskFullState) return 'the database cannot grow, since its disk is full'
   return code === undefined ? 'the database is away' : `the database is away (${code})`
 }

@@ -5,6 +5,7 @@ import { headMissing } from './commit.ts'
 import { connect } from './connect.ts'
 import type { LedgerEvent } from './ledger.ts'
 import type { LedgerTables } from './table.ts'
+import { asError } from '../errors/thrown.ts'
 
 /** A page by primary key takes milliseconds: a connection silent for so long is given up. */
 const followTimeoutMs = 5_000
@@ -60,7 +61,7 @@ async function inTime<Row extends object>(
     client.release()
     return rows
   } catch (error) {
-    client.release(error instanceof Error ? error : new Error(String(error)))
+    client.release(asError(error))
     throw error
   }
 }

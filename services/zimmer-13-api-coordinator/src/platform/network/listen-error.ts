@@ -1,5 +1,6 @@
 /** Why a door cannot be opened, with the setting that names another. */
 import { HausError } from '@haus/contract/errors'
+import { codeOf } from '../errors/thrown.ts'
 
 /** @returns HausError address_in_use, address_unusable */
 export function listenError(
@@ -7,7 +8,7 @@ export function listenError(
   { host, port }: { readonly host: string; readonly port: number },
   setting: string,
 ): HausError {
-  const code = error instanceof Error && 'code' in error ? String(error.code) : String(error)
+  const code = codeOf(error) ?? String(error)
   const shown = `${host.includes(':') ? `[${host}]` : host}:${port}`
   if (code === 'EADDRINUSE') {
     return new HausError(

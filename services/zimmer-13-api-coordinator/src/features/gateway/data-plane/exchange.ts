@@ -42,7 +42,6 @@ import {
 } from './upstream/connection.ts'
 import {
   BodyTooLarge,
-  codeOf,
   codeOfCut,
   ConnectTimedOut,
   Ended,
@@ -51,6 +50,7 @@ import {
   speaksOfInstance,
 } from './upstream/failed-attempt.ts'
 import { Upload } from './upstream/upload.ts'
+import { codeOf } from '../../../platform/errors/thrown.ts'
 
 const methods: ReadonlySet<string> = new Set([
   'GET',

@@ -11,6 +11,7 @@ import path from 'node:path'
 import { createZstdDecompress } from 'node:zlib'
 import { HausError } from '@haus/contract'
 import { readTar } from './tar.ts'
+import { codeOf } from '../../errors/thrown.ts'
 
 /** PostgreSQL's major version inside the pinned PGlite; a folder of another one does not open. */
 export const postgresMajor = '18'
@@ -43,7 +44,7 @@ async function readVersion(directory: string): Promise<string | undefined> {
   try {
     return (await fs.readFile(path.join(directory, 'PG_VERSION'), 'utf8')).trim()
   } catch (error) {
-    if (!isMissing(error)) throw error
+    if (codeOf(error) !== 'ENOENT') throw error
   }
   const entries = await fs.readdir(directory).catch(() => [])
   if (entries.length > 0) {
@@ -53,10 +54,6 @@ async function readVersion(directory: string): Promise<string | undefined> {
     )
   }
   return undefined
-}
-
-function isMissing(error: unknown): boolean {
-  return error instanceof Error && 'code' in error && error.code === 'ENOENT'
 }
 
 async function unpack(directory: string): Promise<void> {

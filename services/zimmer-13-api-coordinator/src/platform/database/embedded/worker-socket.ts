@@ -7,6 +7,7 @@
  */
 import { Duplex } from 'node:stream'
 import type { MessagePort } from 'node:worker_threads'
+import { asError } from '../../errors/thrown.ts'
 
 export class WorkerSocket extends Duplex {
   readonly #openLine: () => MessagePort
@@ -22,7 +23,7 @@ export class WorkerSocket extends Duplex {
     try {
       this.#port = this.#openLine()
     } catch (error) {
-      this.destroy(error instanceof Error ? error : new Error(String(error)))
+      this.destroy(asError(error))
       return this
     }
     this.#port.on('message', (bytes: Uint8Array) => this.push(bytes))

@@ -13,6 +13,7 @@ import { columnTypes } from '../column-types.ts'
 import { hausSchema, readTimeoutMs, type Database, type Log } from '../database.ts'
 import { surviveLoss } from '../survive-loss.ts'
 import { startListener } from './listener.ts'
+import { codeOf } from '../../errors/thrown.ts'
 
 export interface OpenPostgresOptions {
   readonly url: string
@@ -223,7 +224,8 @@ const passingCodes = new Set([
 function isPassing(error: unknown): boolean {
   if (error instanceof AggregateError) return error.errors.every(isPassing)
   if (!(error instanceof Error)) return false
-  if ('code' in error && typeof error.code === 'string') return passingCodes.has(error.code)
+  const code = codeOf(error)
+  if (code !== undefined) return passingCodes.has(code)
   // The driver's own errors carry no code.
   return /timeout|terminated/i.test(error.message)
 }

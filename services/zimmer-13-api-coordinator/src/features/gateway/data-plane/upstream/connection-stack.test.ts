@@ -12,7 +12,7 @@ import type { AnswerHead } from './answer-head.ts'
 import { ConnectRefused, type ConnectRules } from './connect.ts'
 import { ConnectionStack } from './connection-stack.ts'
 import { InvalidHead, type Attempt, type UpstreamConnection } from './connection.ts'
-import { codeOf } from './failed-attempt.ts'
+import { codeOf } from '../../../../platform/errors/thrown.ts'
 
 const rules: ConnectRules = {
   refusal: (_ip, port) => (port === 1 ? 'is not for us' : null),
@@ -239,7 +239,7 @@ test('who is refused, by a rule or by nobody there, hears of it once', async () 
     port = server.port
   }
   const byNobody = await new Asked(new ConnectionStack(instanceAt(port), rules)).answer()
-  assert.deepEqual([codeOf(byNobody.error as Error), byNobody.written], ['ECONNREFUSED', false])
+  assert.deepEqual([codeOf(byNobody.error), byNobody.written], ['ECONNREFUSED', false])
 })
 
 test('a connection that closes says whether an answer had begun', async () => {
@@ -278,7 +278,7 @@ test('over TLS the name is verified, and the connection is kept as any other', a
     (handle) => createTlsServer({ cert, key }, handle),
   )
   const stranger = new ConnectionStack(instanceAt(server.port, 'https', 'localhost'), rules)
-  assert.match(codeOf((await new Asked(stranger).answer()).error as Error), /SELF_SIGNED|VERIFY/)
+  assert.match(codeOf((await new Asked(stranger).answer()).error) ?? '', /SELF_SIGNED|VERIFY/)
   const before = tls.getCACertificates('default')
   tls.setDefaultCACertificates([...before, cert])
   try {
@@ -290,7 +290,7 @@ test('over TLS the name is verified, and the connection is kept as any other', a
     stack.retire()
     const other = new ConnectionStack(instanceAt(server.port, 'https', 'other.example'), rules)
     const { error } = await new Asked(other).answer()
-    assert.equal(codeOf(error as Error), 'ERR_TLS_CERT_ALTNAME_INVALID')
+    assert.equal(codeOf(error), 'ERR_TLS_CERT_ALTNAME_INVALID')
   } finally {
     tls.setDefaultCACertificates(before)
   }

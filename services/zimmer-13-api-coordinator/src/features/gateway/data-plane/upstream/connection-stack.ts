@@ -9,7 +9,7 @@ import { nextTurn } from '../../../../platform/clock/next-turn.ts'
 import type { TrafficInstance } from '../../messages.ts'
 import { Connector, type ConnectRules } from './connect.ts'
 import { UpstreamConnection, type Attempt } from './connection.ts'
-import { asError } from './failed-attempt.ts'
+import { asError } from '../../../../platform/errors/thrown.ts'
 
 export class ConnectionStack {
   readonly #connector: Connector

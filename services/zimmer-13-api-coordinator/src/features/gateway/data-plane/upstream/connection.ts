@@ -13,7 +13,8 @@ import type { AnswerHead } from './answer-head.ts'
 import { AnswerParser, type AnswerSink } from './answer-parser.ts'
 import type { Connector } from './connect.ts'
 import type { ConnectionStack } from './connection-stack.ts'
-import { asError, UpstreamClosed } from './failed-attempt.ts'
+import { asError } from '../../../../platform/errors/thrown.ts'
+import { UpstreamClosed } from './failed-attempt.ts'
 import { Upload, type UploadTarget } from './upload.ts'
 
 /** A request as it goes to one instance, and what becomes of it there. */

@@ -1,6 +1,7 @@
 /** What the error that ended an attempt says: whose fault it was, and whether the request was run. */
 import { AddressRefused } from '../../../../platform/network/address-policy.ts'
 import { ConnectRefused } from './connect.ts'
+import { codeOf } from '../../../../platform/errors/thrown.ts'
 
 /** Why an attempt was ended from this side. */
 export class Ended extends Error {
@@ -44,33 +45,24 @@ const ourTrouble: ReadonlySet<string> = new Set([
   'ENOMEM',
 ])
 
-export function asError(thrown: unknown): Error {
-  return thrown instanceof Error ? thrown : new Error(String(thrown))
-}
-
-export function codeOf(error: Error): string {
-  const code: unknown = 'code' in error ? error.code : undefined
-  return typeof code === 'string' ? code : ''
-}
-
 /** False when the error says nothing of the instance: it was the client, a rule, or this machine. */
 export function speaksOfInstance(error: Error): boolean {
   if (error instanceof BodyTooLarge) return false
   if (error instanceof ConnectRefused || error instanceof AddressRefused) return false
-  return !ourTrouble.has(codeOf(error))
+  return !ourTrouble.has(codeOf(error) ?? '')
 }
 
 /** The connection ended before a single byte of an answer. */
-export function isReset(code: string): boolean {
+export function isReset(code: string | undefined): boolean {
   return code === 'ECONNRESET' || code === 'EPIPE'
 }
 
 /** For the record of the instance. */
-export function reasonOf(code: string, written: boolean): string {
+export function reasonOf(code: string | undefined, written: boolean): string {
   if (written) return 'the gateway saw the connection reset'
   return code === 'ECONNREFUSED'
     ? 'the gateway was refused the connection'
-    : `the gateway could not connect (${code})`
+    : `the gateway could not connect (${code ?? 'an unknown error'})`
 }
 
 /** Why an answer under way was cut off. */
