@@ -40,6 +40,13 @@ interface Fate {
   settled: boolean
 }
 
+/** What the gateway knew of the service and of the instance. */
+interface BeforeDeath {
+  readonly retries: number
+  /** It could be picked. */
+  readonly serves: boolean
+}
+
 export class History {
   readonly #options: HistoryOptions
   readonly #instances: HistoryInstance[] = []
@@ -116,16 +123,16 @@ export class History {
       case 'stop':
         return this.#stop(instance)
       case 'kill': {
-        const retries = await this.#retries()
+        const before = await this.#beforeDeath(instance)
         this.#happens(instance, 'killed')
         await instance.kill(random.unit() < 0.5)
-        return this.#giveEvidence(instance, retries)
+        return this.#giveEvidence(instance, before)
       }
       case 'cut': {
-        const retries = await this.#retries()
+        const before = await this.#beforeDeath(instance)
         this.#happens(instance, 'cut off')
         instance.cut()
-        return this.#giveEvidence(instance, retries)
+        return this.#giveEvidence(instance, before)
       }
       case 'silence': {
         // Shorter than any timeout: no evidence of anything.
@@ -168,10 +175,15 @@ export class History {
   }
 
   /** Asks until the gateway has met the dead one: its retries and refusals tell. */
-  async #giveEvidence(instance: HistoryInstance, retriesBefore: number): Promise<void> {
+  async #giveEvidence(instance: HistoryInstance, before: BeforeDeath): Promise<void> {
+    if (!before.serves) {
+      // A refusal would say that nobody is there to be tried, and nothing of this one.
+      this.#note(instance, 'was not in service: no request will tell')
+      return
+    }
     for (let count = 1; count <= evidenceRequestsMax && !this.#over; count += 1) {
       const { status } = await this.#ask()
-      if (status !== 200 || (count % 8 === 0 && (await this.#retries()) > retriesBefore)) {
+      if (status !== 200 || (count % 8 === 0 && (await this.#retries()) > before.retries)) {
         this.deaths += 1
         this.#fate(instance).evidenceMs = performance.now()
         this.#note(instance, `evidence after ${count} requests`)
@@ -260,6 +272,12 @@ export class History {
 
   async #retries(): Promise<number> {
     return (await this.#gatewayService())?.retries ?? 0
+  }
+
+  async #beforeDeath({ id }: HistoryInstance): Promise<BeforeDeath> {
+    const service = await this.#gatewayService()
+    const serves = service?.instances.some((one) => one.id === id && one.serves) ?? false
+    return { retries: service?.retries ?? 0, serves }
   }
 
   async #gatewayService(): Promise<

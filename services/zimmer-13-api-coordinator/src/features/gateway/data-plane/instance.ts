@@ -19,6 +19,8 @@ const averageOverMs = 5_000
  * the monitor's answer usually comes within milliseconds, a stalled API's does not.
  */
 const withheldForMs = 2_000
+/** A dying instance fails hundreds of requests at once, and the house needs to hear of it once. */
+const toldAgainAfterMs = 100
 /** Tier of a suspect: the gateway's own doubt counts as much as the monitor's. */
 const suspectTier = 2
 
@@ -31,6 +33,8 @@ export class Instance {
   inFlight = 0
   /** Until then the gateway's own evidence keeps it back; 0: there is none. */
   withheldUntilMs = 0
+  /** When the house was last told of the gateway's evidence. */
+  #toldAtMs = Number.NEGATIVE_INFINITY
   #latencyMs = 0
   #latencyAtMs = 0
   #warm = false
@@ -57,17 +61,22 @@ export class Instance {
     this.known = known
     if (before.state === known.state) return
     this.withheldUntilMs = 0
+    this.#toldAtMs = Number.NEGATIVE_INFINITY
     if (!works(before) && works(known)) {
       this.breaker.close(nowMs)
       this.#slowStartAtMs = nowMs
     }
   }
 
-  /** True when that is news. */
+  /**
+   * True when the house is to be told. Not only the first time: a suspect of which a probe has passed
+   * since then is on its way back, and is offered until the house hears that it fails again.
+   */
   withhold(nowMs: number): boolean {
-    const news = this.withheldUntilMs <= nowMs
     this.withheldUntilMs = nowMs + withheldForMs
-    return news
+    if (nowMs - this.#toldAtMs < toldAgainAfterMs) return false
+    this.#toldAtMs = nowMs
+    return true
   }
 
   startSlowly(nowMs: number): void {

@@ -46,7 +46,7 @@ test('an instance that the gateway saw refuse is kept back at once, and serves w
   const [first, second] = service.instances
   assert.ok(first && second)
   assert.equal(first.withhold(1_000), true)
-  assert.equal(first.withhold(1_001), false, 'it is told once')
+  assert.equal(first.withhold(1_001), false, 'the house hears of a burst once')
   for (const unit of [0, 0.3, 0.6, 0.99]) {
     assert.equal(
       pickInstance(service, null, 1_002, () => unit),
@@ -66,6 +66,18 @@ test('what the house says of it ends the gateway’s own doubt, and so does time
   assert.equal(first?.tier(1_401), 0)
   first?.withhold(2_000)
   assert.equal(first?.tier(4_001), 0)
+})
+
+test('the house hears of every new failure of a suspect, which may have been on its way back', () => {
+  const service = serviceOf(known(0))
+  const [instance] = service.instances
+  assert.ok(instance)
+  assert.equal(instance.withhold(1_000), true)
+  tell(service, 1_001, known(0, { state: 'suspect', tier: 2 }))
+  assert.equal(instance.withhold(1_002), true)
+  // One probe of the house passed meanwhile, which changes no state; now it is dead again.
+  assert.equal(instance.withhold(1_800), true)
+  assert.equal(instance.withhold(1_801), false)
 })
 
 test('a probe that finds it working closes the breaker', () => {
