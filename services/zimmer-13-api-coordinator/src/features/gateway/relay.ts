@@ -6,11 +6,12 @@
  * What a service sends must not act in the name of the API: no cookies, no redirect that a client
  * would follow with its token, nothing that a browser would run.
  */
-import { Agent, request as httpRequest, type IncomingMessage } from 'node:http'
+import type { Agent, IncomingMessage } from 'node:http'
 import { HausError, type BodyOf, type proxyRequest } from '@haus/contract'
 import type { RequestContext } from '../../platform/http/caller.ts'
 import type { Answer } from '../../platform/http/index.ts'
 import type { Gateway } from './gateway.ts'
+import { http } from '../../platform/http/node-http.ts'
 
 type ProxyRequest = BodyOf<typeof proxyRequest>
 
@@ -26,7 +27,7 @@ export function createRelay(gateway: Gateway): {
   send(request: ProxyRequest, context: RequestContext): Promise<Answer>
   close(): void
 } {
-  const agent = new Agent({ keepAlive: true, maxSockets: connectionsMax, maxFreeSockets: 8 })
+  const agent = new http.Agent({ keepAlive: true, maxSockets: connectionsMax, maxFreeSockets: 8 })
 
   return {
     async send(request, context) {
@@ -87,7 +88,7 @@ function exchange(
   fields['haus-relay-secret'] = relay.secret
   fields['haus-relay-caller'] = caller.service ?? ''
   return new Promise((resolve, reject) => {
-    const outgoing = httpRequest({
+    const outgoing = http.request({
       host: '127.0.0.1',
       port: relay.port,
       method,

@@ -11,13 +11,13 @@
  * timeout, and what still looks bad after that is no verdict (`unjudged`), like the want of a free
  * port or file here. Only a pass and a refused connection are believed after a stall.
  */
-import http from 'node:http'
 import https from 'node:https'
 import net, { type LookupFunction, type Socket } from 'node:net'
 import type { Clock } from '../../platform/clock/clock.ts'
 import { createStalls } from '../../platform/clock/stalls.ts'
 import { createPlaces, type Lane, type Places } from './places.ts'
 import { codeOf } from '../../platform/errors/thrown.ts'
+import { http } from '../../platform/http/node-http.ts'
 
 export interface Target {
   readonly address: string

@@ -2,11 +2,11 @@
  * A refusal where there is no response object: the parser gave up, or the client asked for a
  * tunnel. The problem document is written to the socket by hand, and the connection ends.
  */
-import { ServerResponse, STATUS_CODES } from 'node:http'
 import type { Duplex } from 'node:stream'
 import { HausError } from '@haus/contract/errors'
 import { problemOf } from './problem.ts'
 import { codeOf } from '../errors/thrown.ts'
+import { http } from './node-http.ts'
 
 /** `extra`: more lines for the head. */
 export function refuseOnSocket(
@@ -24,7 +24,7 @@ export function refuseOnSocket(
     instance: null,
   })
   const head = [
-    `HTTP/1.1 ${refusal.status} ${STATUS_CODES[refusal.status] ?? ''}`,
+    `HTTP/1.1 ${refusal.status} ${http.STATUS_CODES[refusal.status] ?? ''}`,
     `content-type: ${refusal.contentType}`,
     `content-length: ${refusal.body.length}`,
     'cache-control: no-store',
@@ -58,6 +58,6 @@ function parserError(error: Error): HausError {
  */
 function answerIsComing(socket: Duplex): boolean {
   const response: unknown = '_httpMessage' in socket ? socket._httpMessage : null
-  if (!(response instanceof ServerResponse)) return false
+  if (!(response instanceof http.ServerResponse)) return false
   return response.headersSent || response.req.complete
 }

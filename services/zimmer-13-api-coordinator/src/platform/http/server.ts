@@ -2,7 +2,6 @@
  * The listener: Fastify 5 over `node:http`, with a limit on everything a stranger can make it hold.
  * It knows no operation; `routes.ts` brings those in.
  */
-import { createServer } from 'node:http'
 import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import { createServer as createTlsServer } from 'node:https'
 import fastify from 'fastify'
@@ -18,6 +17,7 @@ import { createHostCheck } from './hosts.ts'
 import { targetMaxChars } from './path.ts'
 import { listenError } from '../network/listen-error.ts'
 import { refuseOnSocket } from './raw-refusal.ts'
+import { http } from './node-http.ts'
 
 export interface HttpServerOptions {
   readonly log: Log
@@ -205,7 +205,7 @@ function createListener(tls: HttpServerOptions['tls'], limits: HttpLimits): Serv
   }
   const server: Server =
     tls === undefined
-      ? createServer(options)
+      ? http.createServer(options)
       : createTlsServer({
           ...options,
           cert: tls.cert,

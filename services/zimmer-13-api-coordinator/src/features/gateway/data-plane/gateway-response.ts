@@ -1,7 +1,7 @@
 /** Node's response, with the exchange it answers: events need no closure to find it. */
-import { ServerResponse } from 'node:http'
 import type { Exchange } from './exchange.ts'
+import { http } from '../../../platform/http/node-http.ts'
 
-export class GatewayResponse extends ServerResponse {
+export class GatewayResponse extends http.ServerResponse {
   exchange: Exchange | null = null
 }

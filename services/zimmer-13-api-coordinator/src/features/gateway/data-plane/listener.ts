@@ -2,7 +2,7 @@
  * The gateway's doors: one for clients, and one on loopback for the API's own relay, which opens
  * to the secret of this process only. Both have a limit on everything a stranger can make them hold.
  */
-import { createServer, type IncomingMessage, type Server } from 'node:http'
+import type { IncomingMessage, Server } from 'node:http'
 import { createServer as createTlsServer } from 'node:https'
 import type { AddressInfo } from 'node:net'
 import type { Duplex } from 'node:stream'
@@ -12,6 +12,7 @@ import { Exchange } from './exchange.ts'
 import { GatewayResponse } from './gateway-response.ts'
 import type { Plane } from './plane.ts'
 import { fieldsMax } from './request-head.ts'
+import { http } from '../../../platform/http/node-http.ts'
 
 /** A head that takes longer is a slow-loris, not a client. */
 const headersTimeoutMs = 10_000
@@ -47,7 +48,7 @@ export function createListener(plane: Plane, tls: Tls | null, isRelay: boolean):
   }
   const server: Server =
     tls === null
-      ? createServer(options)
+      ? http.createServer(options)
       : createTlsServer({
           ...options,
           cert: Buffer.from(tls.cert),
