@@ -48,8 +48,13 @@ export class ManualClock implements Clock {
 
   /** The process stood still: time has passed, and no timer ran meanwhile. */
   stall(byMs: number): void {
-    this.#move(this.#elapsedMs + byMs)
+    this.stand(byMs)
     this.advance(0)
+  }
+
+  /** Time passes within a task, in which no timer can run. */
+  stand(byMs: number): void {
+    this.#move(this.#elapsedMs + byMs)
   }
 
   /** Somebody set the wall clock; nothing else moves. */

@@ -47,3 +47,23 @@ test('its time leaves out what was lost while somebody waited', () => {
   assert.ok(passedMs >= 0 && passedMs <= 40, `${passedMs}`)
   cancel()
 })
+
+test('within one long turn it stands still after 40 ms, and never goes back', () => {
+  const clock = new ManualClock()
+  const attentive = createAttentiveClock(clock)
+  const cancel = attentive.after(10_000, () => {})
+  const startedMs = attentive.monotonicMs()
+  let beforeMs = startedMs
+  clock.after(0, () => {
+    // In a task of its own no other timer runs.
+    for (let step = 0; step < 100; step += 1) {
+      clock.stand(1)
+      const nowMs = attentive.monotonicMs()
+      assert.ok(nowMs >= beforeMs, `${nowMs} after ${beforeMs}`)
+      beforeMs = nowMs
+    }
+  })
+  clock.advance(0)
+  assert.equal(beforeMs - startedMs, 40)
+  cancel()
+})

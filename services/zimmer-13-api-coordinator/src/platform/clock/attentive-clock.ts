@@ -10,7 +10,7 @@ import { createStalls } from './stalls.ts'
 
 export type AttentiveClock = Pick<Clock, 'monotonicMs' | 'after'>
 
-/** A pause of the garbage collector is shorter; what waits 250 ms does not notice it. */
+/** Half of what a turn counts for at most: a pause of the garbage collector is shorter. */
 const tickMs = 20
 
 /** It notices stalls only while a timer of its own is pending. */

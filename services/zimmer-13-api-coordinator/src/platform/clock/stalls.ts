@@ -33,7 +33,7 @@ export function createStalls(clock: Clock, tickMs = tickDefaultMs): Stalls {
   /** With the stall that may be going on. */
   function lostMs(): number {
     const lateMs = watching === 0 ? 0 : clock.monotonicMs() - tickedAtMs - tickMs
-    return lostBeforeTickMs + (lateMs > tickMs ? lateMs : 0)
+    return lostBeforeTickMs + Math.max(0, lateMs - tickMs)
   }
 
   function beginTick(): void {

@@ -70,7 +70,7 @@ export async function createPrivateFile(
     } catch (error) {
       const code = codeOf(error)
       if (code === 'EEXIST') return false
-      if (!withoutHardLinks.has(code)) throw error
+      if (!withoutHardLinks.has(code ?? '')) throw error
     }
     // A file system without hard links: the check and the rename are two steps there.
     if (await exists(file)) return false
@@ -141,18 +141,16 @@ async function syncFolder(folder: string): Promise<void> {
   try {
     await handle.sync()
   } catch (error) {
-    if (!withoutFolderSync.has(codeOf(error))) throw error
+    if (!withoutFolderSync.has(codeOf(error) ?? '')) throw error
   } finally {
     await handle.close()
   }
 }
 
-/** How file systems say so; a Set of what may also be undefined. */
-const withoutHardLinks = new Set<string | undefined>([
-  ...['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS', 'EMLINK'],
-])
+/** How file systems say that they have none. */
+const withoutHardLinks = new Set(['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS', 'EMLINK'])
 /** Some network file systems do not sync folders, and have no entry to lose either. */
-const withoutFolderSync = new Set<string | undefined>(['EINVAL', 'ENOTSUP', 'EOPNOTSUPP'])
+const withoutFolderSync = new Set(['EINVAL', 'ENOTSUP', 'EOPNOTSUPP'])
 
 const temporarySuffix = /^\.[0-9a-f]{16}\.tmp$/
 

@@ -4,7 +4,6 @@
  * is shown: messages of libraries quote what they choke on, which can be a secret.
  */
 import { errorKinds, HausError, type ErrorCode } from '@haus/contract/errors'
-import { codeOf } from '../errors/thrown.ts'
 
 /** What a field error says of a field that is not there. */
 export const missingDetail = 'is required'
@@ -115,12 +114,12 @@ function retryOf(error: HausError, status: number): Record<string, string> {
  */
 export function describeError(error: unknown, depth = 0): Record<string, unknown> {
   if (!(error instanceof Error)) return { type: typeof error }
-  const code = codeOf(error)
+  const code: unknown = 'code' in error ? error.code : undefined
   return {
     type: error.name,
     message: error.message,
     stack: error.stack,
-    ...(code !== undefined && { code }),
+    ...((typeof code === 'string' || typeof code === 'number') && { code }),
     // Deeper chains are loops or accidents.
     ...(error.cause !== undefined && depth < 4 && { cause: describeError(error.cause, depth + 1) }),
   }

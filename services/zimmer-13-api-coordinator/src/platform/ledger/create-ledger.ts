@@ -171,7 +171,7 @@ export function createLedger<Tables extends LedgerTables>(
     let cancel: Cancel | undefined
     const watch = (): void => {
       const before = follower.index
-      cancel = clock.after(pollSilenceMs, () => {
+      cancel = attentive.after(pollSilenceMs, () => {
         // A long way to catch up is not silence.
         if (follower.index > before) return watch()
         late = true

@@ -146,7 +146,7 @@ export function createFlusher(options: FlusherOptions): Flusher {
       watch() {
         cancelWatch?.()
         if (database.kind !== 'postgres') return
-        cancelWatch = clock.after(hungAfterMs, () =>
+        cancelWatch = attentive.after(hungAfterMs, () =>
           close(new Error(`no answer for ${hungAfterMs} ms`)),
         )
       },

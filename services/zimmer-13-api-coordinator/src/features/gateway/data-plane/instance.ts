@@ -19,7 +19,10 @@ const averageOverMs = 5_000
  * the monitor's answer usually comes within milliseconds, a stalled API's does not.
  */
 const withheldForMs = 2_000
-/** A dying instance fails hundreds of requests at once, and the house needs to hear of it once. */
+/**
+ * A dying instance fails hundreds of requests at once, and the house needs to hear of it once. It
+ * may look at a suspect each time that it hears: ten times a second at most.
+ */
 const toldAgainAfterMs = 100
 /** Tier of a suspect: the gateway's own doubt counts as much as the monitor's. */
 const suspectTier = 2

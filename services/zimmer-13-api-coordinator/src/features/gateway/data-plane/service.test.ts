@@ -68,7 +68,7 @@ test('what the house says of it ends the gateway’s own doubt, and so does time
   assert.equal(first?.tier(4_001), 0)
 })
 
-test('the house hears of every new failure of a suspect, which may have been on its way back', () => {
+test('the house hears again of a suspect that fails, which may have been on its way back', () => {
   const service = serviceOf(known(0))
   const [instance] = service.instances
   assert.ok(instance)
