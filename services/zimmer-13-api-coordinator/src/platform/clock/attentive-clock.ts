@@ -13,17 +13,17 @@ export type AttentiveClock = Pick<Clock, 'monotonicMs' | 'after'>
 /** Half of what a turn counts for at most: a pause of the garbage collector is shorter. */
 const tickMs = 20
 
-/** It notices stalls only while a timer of its own is pending. */
+/** It leaves out stalls only while a timer of its own is pending. */
 export function createAttentiveClock(clock: Clock): AttentiveClock {
   const stalls = createStalls(clock, tickMs)
   return {
-    monotonicMs: () => stalls.attentiveMs(),
+    monotonicMs: stalls.attentiveMs,
 
     after(delayMs, task) {
       const watch = stalls.watch()
-      const dueMs = clock.monotonicMs() + delayMs
+      const dueMs = stalls.attentiveMs() + delayMs
       const ring = (): void => {
-        const leftMs = dueMs + watch.lostMs() - clock.monotonicMs()
+        const leftMs = dueMs - stalls.attentiveMs()
         // The system's timers come up to a millisecond early.
         if (leftMs > 1) {
           cancel = clock.after(leftMs, ring)

@@ -22,7 +22,7 @@ export interface Stalls {
   attentiveMs(): number
 }
 
-/** @param tickMs Lateness up to this is ordinary work; beyond it answers were waiting for us. */
+/** @param tickMs A tick may be as late again with ordinary work; beyond it answers were waiting. */
 export function createStalls(clock: Clock, tickMs = tickDefaultMs): Stalls {
   let watching = 0
   /** In stalls that have ended. */
@@ -32,8 +32,8 @@ export function createStalls(clock: Clock, tickMs = tickDefaultMs): Stalls {
 
   /** With the stall that may be going on. */
   function lostMs(): number {
-    const lateMs = watching === 0 ? 0 : clock.monotonicMs() - tickedAtMs - tickMs
-    return lostBeforeTickMs + Math.max(0, lateMs - tickMs)
+    const sinceTickMs = watching === 0 ? 0 : clock.monotonicMs() - tickedAtMs
+    return lostBeforeTickMs + Math.max(0, sinceTickMs - 2 * tickMs)
   }
 
   function beginTick(): void {

@@ -103,7 +103,10 @@ export interface LedgerStatus {
   /** Entries that wait for a flush. */
   readonly queued: number
   readonly available: boolean
-  /** False while the database is away, and while the ledger is not started. One that only holds up writes can still be asked. */
+  /**
+   * False while the database is away, and while the ledger is not started. One that only holds up
+   * writes can still be asked.
+   */
   readonly readable: boolean
   /** Why writes are not available, one sentence. */
   readonly error: string | null
