@@ -35,7 +35,13 @@ interface Stage {
 
 /** `fresh` has none: it shows that the signed ones are refused for their fault alone. */
 type TokenFault =
-  'fresh' | 'expired' | 'foreign' | 'otherKey' | 'revoked' | 'otherAudience' | 'unsigned'
+  | 'fresh'
+  | 'expired'
+  | 'foreign'
+  | 'otherKey'
+  | 'revoked'
+  | 'otherAudience'
+  | 'unsigned'
 
 type Refused = Pick<Answer, 'status' | 'headers' | 'body'>
 

@@ -6,9 +6,16 @@ export type Check = {
   readonly name: string
   readonly command: string
   readonly args: readonly string[]
+  readonly env?: NodeJS.ProcessEnv
   /** Said after the name of a check that fails. */
   readonly mend?: string
 }
+
+/**
+ * For tools that split the files among several type checkers, each of which then computes the shared
+ * types anew: two cores took 12.5 s of processor time where one takes 6.8 s, and were no sooner done.
+ */
+const oneCore = { GOMAXPROCS: '1' }
 
 export function listChecks(root: string): Check[] {
   const tool = (name: string): string => path.join(root, 'node_modules', '.bin', name)
@@ -17,16 +24,17 @@ export function listChecks(root: string): Check[] {
     args: [path.join(root, 'scripts', script), ...args],
   })
   return [
-    { name: 'types', command: tool('tsc'), args: ['-p', 'tsconfig.json'] },
+    { name: 'types', command: tool('tsc'), args: ['-p', 'tsconfig.json', '--singleThreaded'] },
     {
       name: 'lint',
       command: tool('oxlint'),
       args: ['--type-aware', '--deny-warnings', '--config', '.oxlintrc.json', '.'],
+      env: oneCore,
     },
     {
       name: 'format',
-      command: tool('prettier'),
-      args: ['--check', '--log-level', 'warn', '.'],
+      command: tool('oxfmt'),
+      args: ['--list-different'],
       mend: 'npm run format',
     },
     { name: 'import rules', ...own('import-rules.ts') },

@@ -4,10 +4,9 @@
  * with every service.
  */
 import { catalogue } from '@haus/contract'
-import * as prettier from 'prettier'
 import type { GeneratedFile } from './generate.ts'
 
-export async function generateClientOperations(): Promise<GeneratedFile> {
+export function generateClientOperations(): GeneratedFile {
   const ids = catalogue.map(({ id }) => id).toSorted()
   const shapes = catalogue.map(({ id, method, path, permission, answers }) => {
     const shape = {
@@ -45,12 +44,6 @@ ${shapes.join('\n')}
 `
   return {
     path: 'packages/sdk/src/client/operations.ts',
-    content: await prettier.format(text, {
-      parser: 'typescript',
-      semi: false,
-      singleQuote: true,
-      printWidth: 100,
-      trailingComma: 'all',
-    }),
+    content: text,
   }
 }

@@ -1,10 +1,9 @@
 /** `docs/reference/errors.md`: every way Haus says no, and which operations say it. */
 import { catalogue, errorCodesOf, errorKinds } from '@haus/contract'
 import type { ErrorCode } from '@haus/contract'
-import * as prettier from 'prettier'
 import type { GeneratedFile } from './generate.ts'
 
-export async function generateErrors(): Promise<GeneratedFile> {
+export function generateErrors(): GeneratedFile {
   const answers: string[] = []
   const exits: string[] = []
   for (const [name, kind] of Object.entries(errorKinds)) {
@@ -36,7 +35,7 @@ ${exits.join('\n')}
 `
   return {
     path: 'docs/reference/errors.md',
-    content: await prettier.format(text, { parser: 'markdown' }),
+    content: text,
   }
 }
 

@@ -2,7 +2,6 @@
 import { readFile } from 'node:fs/promises'
 import path from 'node:path'
 import { openApiDocument } from '@haus/contract'
-import * as prettier from 'prettier'
 import type { GeneratedFile } from './generate.ts'
 
 export async function generateOpenApi(): Promise<GeneratedFile> {
@@ -15,9 +14,6 @@ export async function generateOpenApi(): Promise<GeneratedFile> {
       : ''
   return {
     path: 'docs/reference/openapi.json',
-    content: await prettier.format(JSON.stringify(openApiDocument({ version })), {
-      parser: 'json',
-      printWidth: 100,
-    }),
+    content: JSON.stringify(openApiDocument({ version })),
   }
 }

@@ -116,7 +116,11 @@ async function runChecks(checks: readonly Check[]): Promise<Check[]> {
   for (const check of checks) {
     const beganMs = performance.now()
     const result = await children
-      .run(check.command, check.args, { cwd: root, timeoutMs: checkTimeoutMs })
+      .run(check.command, check.args, {
+        cwd: root,
+        env: { ...process.env, ...check.env },
+        timeoutMs: checkTimeoutMs,
+      })
       .catch((error: Error) => ({ exitCode: undefined, timedOut: false, output: error.message }))
     if (interrupted) return failed
     const ok = result.exitCode === 0

@@ -8,7 +8,8 @@ export interface EngineData {
 
 /** `connect` replaces the connection before it: the engine has one session. */
 export type ToEngine =
-  { readonly kind: 'connect'; readonly port: MessagePort } | { readonly kind: 'close' }
+  | { readonly kind: 'connect'; readonly port: MessagePort }
+  | { readonly kind: 'close' }
 
 /** After `fatal` the thread ends by itself. `reason` is PostgreSQL's own line, or the exception's. */
 export type FromEngine =
