@@ -1,6 +1,7 @@
 /** Real programs as child processes, which end with the demo whatever happens to it. */
 import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
+import { plainEnvironment } from '../e2e/plain-environment.ts'
 
 /** Enough to explain a failure. */
 const outputLimitChars = 16 * 1024
@@ -22,7 +23,7 @@ export function startProgram(
 ): Program {
   const child = spawn(command, args, {
     cwd: options.cwd,
-    env: { PATH: process.env['PATH'] ?? '', HOME: process.env['HOME'] ?? '/', ...options.env },
+    env: { ...plainEnvironment(), ...options.env },
     stdio: ['ignore', 'pipe', 'pipe'],
   })
   child.on('error', (error) => note(`${command}: ${error.message}\n`))

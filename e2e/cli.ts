@@ -8,6 +8,7 @@ import { Readable } from 'node:stream'
 import { rootCommand } from '../packages/cli/src/commands/index.ts'
 import { runCli } from '../packages/cli/src/run-cli.ts'
 import { repositoryRoot } from './harness.ts'
+import { plainEnvironment } from './plain-environment.ts'
 
 const mainFile = path.join(repositoryRoot, 'packages/cli/src/main.ts')
 
@@ -63,6 +64,5 @@ export function spawnHaus(args: readonly string[], { env, cwd }: RunOptions = {}
 }
 
 export function cliEnvironment(env: RunOptions['env'] = {}): Record<string, string> {
-  const { PATH = '', HOME = '/' } = process.env
-  return { PATH, HOME, TZ: 'UTC', ...env }
+  return { ...plainEnvironment(), TZ: 'UTC', ...env }
 }

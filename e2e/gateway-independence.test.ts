@@ -20,8 +20,8 @@ import { exchange } from './gateway/raw-client.ts'
 import { evaluateFor } from './gateway/inspector.ts'
 
 const long = process.env['HAUS_TEST_LONG'] === '1'
-const disturbanceMs = long ? 30_000 : 4_000
-const baselineMs = long ? 10_000 : 2_000
+const disturbanceMs = long ? 30_000 : 2_000
+const baselineMs = long ? 10_000 : 1_000
 const ratePerSecond = 200
 /**
  * What a disturbance may add to the 99th percentile. With every run, on a machine that runs other

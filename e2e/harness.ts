@@ -16,8 +16,10 @@ import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { migrations } from '../services/zimmer-13-api-coordinator/src/migrations/index.ts'
+import { compilerFlags } from '../services/zimmer-13-api-coordinator/src/testing/child-program.ts'
 import { cloneDataDir } from '../services/zimmer-13-api-coordinator/src/testing/databases.ts'
 import { createClient, type HouseClient } from './client.ts'
+import { plainEnvironment } from './plain-environment.ts'
 
 export const repositoryRoot = path.resolve(import.meta.dirname, '..')
 const mainFile = path.join(repositoryRoot, 'services/zimmer-13-api-coordinator/src/main.ts')
@@ -184,21 +186,11 @@ function spawnHouse(options: HouseOptions & { readonly dataDir: string }): Runni
   return { child, pid, ended, stdout, stderr }
 }
 
-/** In a run of all tests a house lives for seconds, as their own databases do: see `scripts/test-files.ts`. */
-function compilerFlags(): string[] {
-  return process.execArgv.filter((argument) => argument.startsWith('--no-wasm-'))
-}
-
 export function houseEnvironment(
   options: HouseOptions & { readonly dataDir: string },
 ): Record<string, string> {
-  const inherited: Record<string, string> = {}
-  for (const name of ['PATH', 'HOME', 'TMPDIR', 'NODE_OPTIONS', 'NODE_COMPILE_CACHE']) {
-    const value = process.env[name]
-    if (value !== undefined) inherited[name] = value
-  }
   return {
-    ...inherited,
+    ...plainEnvironment(),
     TZ: 'UTC',
     HAUS_DATA_DIR: options.dataDir,
     HAUS_API_ADDR: '127.0.0.1:0',

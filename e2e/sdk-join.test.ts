@@ -11,6 +11,7 @@ import { ManualClock } from '../packages/sdk/src/testing/manual-clock.ts'
 import { createCredential } from './client.ts'
 import { freePort } from './free-port.ts'
 import { repositoryRoot, startHouse, temporaryFolder, type House } from './harness.ts'
+import { plainEnvironment } from './plain-environment.ts'
 import { createPlace, folder, startService, until, type Place } from './sdk-service.ts'
 
 const canary = 'canary-7f3a'
@@ -180,7 +181,7 @@ async function runGuide(house: House, t: TestContext): Promise<void> {
   const port = await freePort()
   const child = spawn(process.execPath, [path.join(folder, 'orders.ts')], {
     env: {
-      PATH: process.env['PATH'],
+      ...plainEnvironment(),
       PORT: String(port),
       HAUS_URL: house.url,
       HAUS_CLIENT_ID: place.key.clientId,

@@ -11,6 +11,7 @@ import { test } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
 import { freePort } from './free-port.ts'
 import { repositoryRoot, startHouse, temporaryFolder } from './harness.ts'
+import { plainEnvironment } from './plain-environment.ts'
 import { createPlace, until, type Place } from './sdk-service.ts'
 
 const long = process.env['HAUS_TEST_LONG'] === '1'
@@ -34,7 +35,7 @@ async function openRoom(url: string, place: Place, peer: string) {
     [path.join(repositoryRoot, 'e2e/sdk-room.ts'), place.name, peer],
     {
       env: {
-        PATH: process.env['PATH'],
+        ...plainEnvironment(),
         HAUS_URL: url,
         HAUS_CLIENT_ID: place.key.clientId,
         HAUS_CLIENT_SECRET_FILE: place.secretFile,

@@ -467,8 +467,8 @@ export function misbehavingUpstreams(door: FrontDoor): void {
       house: door.house,
       service: 'load',
       clients: 100,
-      durationMs: 3_500,
-      killEveryMs: 1_000,
+      durationMs: 2_000,
+      killEveryMs: 600,
     })
     t.diagnostic(`${result.answered} answers, ${killed} killed`)
     assert.deepEqual(result.failures, {}, JSON.stringify(result.samples))

@@ -99,7 +99,7 @@ async function examine(directory: string): Promise<{ last: number; rows: number 
 test('kill -9 under write load loses nothing acknowledged and damages nothing', async (t) => {
   const dataDir = await dataFolder(t)
   let last = 0
-  for (let round = 0; round < (long ? 25 : 3); round += 1) {
+  for (let round = 0; round < (long ? 25 : 2); round += 1) {
     last = await writeAndKill(t, dataDir, 'honest', last)
   }
   const found = await examine(path.join(dataDir, 'database'))
