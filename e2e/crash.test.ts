@@ -22,7 +22,13 @@ import { checkDatabase, checkStructure, type Query } from './crash/check-databas
 import { withEmbeddedCopy } from './crash/embedded-copy.ts'
 import { seededRandom } from './crash/seeded-random.ts'
 import { createWriters, startLoad } from './crash/writers.ts'
-import { attemptStart, startHouse, temporaryFolder, type House } from './harness.ts'
+import {
+  attemptStart,
+  folderWithDatabase,
+  startHouse,
+  temporaryFolder,
+  type House,
+} from './harness.ts'
 
 const long = process.env['HAUS_TEST_LONG'] === '1'
 const killsPerDatabase = long ? 26 : 3
@@ -56,7 +62,7 @@ test(
 async function crashRepeatedly(t: TestContext, postgres: PostgresServer | undefined) {
   const random = seededRandom(seed)
   t.diagnostic(`seed ${seed}`)
-  const dataDir = temporaryFolder()
+  const dataDir = postgres === undefined ? await folderWithDatabase() : temporaryFolder()
   const options = { dataDir, databaseUrl: postgres?.url, env }
   const book = new Book()
   const counts = { house: 0, database: 0, both: 0, opening: 0 }

@@ -116,21 +116,13 @@ test('a data folder that this user may not write to', maySkip, async (t) => {
   assert.deepEqual(fs.readdirSync(dataDir), [])
 })
 
-test('a root key that is not the right one', async (t) => {
-  const dataDir = await preparedFolder(t)
-  await openOnce({ dataDir })
-  const other = await preparedFolder(t)
-  await openOnce({ dataDir: other })
-  const keyFile = path.join(dataDir, 'root.key')
-  fs.copyFileSync(path.join(other, 'root.key'), keyFile)
-  assertRefused(await attemptStart({ dataDir }), 'root_key_wrong', keyFile)
-})
-
-test('a root key that is lost is never replaced by a new one', async (t) => {
+test('a root key that is not the right one, and one that is lost, which no new one replaces', async (t) => {
   const dataDir = await preparedFolder(t)
   await openOnce({ dataDir })
   const keyFile = path.join(dataDir, 'root.key')
   const key = fs.readFileSync(keyFile)
+  fs.writeFileSync(keyFile, randomBytes(32).toString('base64url'))
+  assertRefused(await attemptStart({ dataDir }), 'root_key_wrong', keyFile)
   fs.rmSync(keyFile)
   assertRefused(await attemptStart({ dataDir }), 'root_key_missing', keyFile)
   assert.ok(!fs.existsSync(keyFile))

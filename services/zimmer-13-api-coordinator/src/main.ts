@@ -20,12 +20,9 @@ const { HausError } = await import('@haus/contract')
 const { bannerOf } = await import('./banner.ts')
 const { loadConfig } = await import('./config/load.ts')
 const { settings } = await import('./config/settings.ts')
-const { createHaus } = await import('./haus.ts')
 const { systemClock } = await import('./platform/clock/clock.ts')
 const { createLogDestination } = await import('./platform/log/destination.ts')
 const { createLog } = await import('./platform/log/log.ts')
-// What came meanwhile is heard in the next turn of the loop.
-await new Promise((resolve) => setImmediate(resolve))
 
 /** Supervisors give 10 s before they kill; the promise is 5 s, so what hangs is cut before. */
 const stopDeadlineMs = 4_500
@@ -100,6 +97,10 @@ async function run(
   for (const name of config.withoutEffect) {
     log.warn({ setting: name }, 'this setting has no effect in this release')
   }
+  // Only now: it is two thirds of the program, and a wrong setting is told without it.
+  const { createHaus } = await import('./haus.ts')
+  // A signal that came meanwhile is heard in the next turn of the loop.
+  await new Promise((resolve) => setImmediate(resolve))
   const house = createHaus(config, {
     log,
     version,
