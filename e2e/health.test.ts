@@ -7,7 +7,7 @@ import type { AddressInfo } from 'node:net'
 import { test } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { HouseClient } from './client.ts'
-import { startHouse, temporaryFolder, type House } from './harness.ts'
+import { startHouse, folderWithDatabase, type House } from './harness.ts'
 
 /** A check comes every 5 s at the latest; the rest is for a busy machine. */
 const patienceMs = 60_000
@@ -64,7 +64,7 @@ const checksOf = (client: HouseClient, id: string) =>
   client.expect(200, 'GET', `/api/services/orders/instances/${id}/checks`).then(({ body }) => body)
 
 test('one of three dies: it leaves discovery within a second of the first failed check, two serve on, and a restart remembers', async (t) => {
-  const dataDir = temporaryFolder()
+  const dataDir = await folderWithDatabase()
   t.after(() => rmSync(dataDir, { recursive: true, force: true }))
   await using house = await startHouse({ dataDir })
   await using doomed = await openZimmer()

@@ -10,7 +10,7 @@ import { Secret, serviceTokens } from '@haus/sdk/client'
 import { ManualClock } from '../packages/sdk/src/testing/manual-clock.ts'
 import { createCredential } from './client.ts'
 import { freePort } from './free-port.ts'
-import { repositoryRoot, startHouse, temporaryFolder, type House } from './harness.ts'
+import { folderWithDatabase, repositoryRoot, startHouse, type House } from './harness.ts'
 import { plainEnvironment } from './plain-environment.ts'
 import { createPlace, folder, startService, until, type Place } from './sdk-service.ts'
 
@@ -136,7 +136,7 @@ test('the life of a service', async (t) => {
 })
 
 test('a service that restarts while the house is away starts from its cache, and is registered when it returns', async (t) => {
-  const dataDir = temporaryFolder()
+  const dataDir = await folderWithDatabase()
   t.after(() => rmSync(dataDir, { recursive: true, force: true }))
   const env = { HAUS_API_ADDR: `127.0.0.1:${await freePort()}` }
   const first = await startHouse({ dataDir, env })

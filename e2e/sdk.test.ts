@@ -10,7 +10,7 @@ import path from 'node:path'
 import { test } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
 import { freePort } from './free-port.ts'
-import { repositoryRoot, startHouse, temporaryFolder } from './harness.ts'
+import { repositoryRoot, startHouse, folderWithDatabase } from './harness.ts'
 import { plainEnvironment } from './plain-environment.ts'
 import { createPlace, until, type Place } from './sdk-service.ts'
 
@@ -68,7 +68,7 @@ async function openRoom(url: string, place: Place, peer: string) {
 }
 
 test('while the house is away its services call each other without a failure, and none registers again', async (t) => {
-  const dataDir = temporaryFolder()
+  const dataDir = await folderWithDatabase()
   t.after(() => rmSync(dataDir, { recursive: true, force: true }))
   const env = { HAUS_API_ADDR: `127.0.0.1:${await freePort()}` }
   const first = await startHouse({ dataDir, env })

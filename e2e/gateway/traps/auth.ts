@@ -9,7 +9,7 @@ import { requestToken } from '../../client.ts'
 import { assertRefusal, createKey, gatewayPort, get } from '../front-door.ts'
 import { exchange, RawClient } from '../raw-client.ts'
 import { answerWith } from '../raw-upstream.ts'
-import { startHouse, temporaryFolder } from '../../harness.ts'
+import { startHouse, folderWithDatabase } from '../../harness.ts'
 import fs from 'node:fs'
 import type { FrontDoor } from '../front-door.ts'
 
@@ -110,7 +110,7 @@ export async function authentication(door: FrontDoor): Promise<void> {
   })
 
   test('a token of another house is refused, and so is one of its own that has expired', async () => {
-    const dataDir = temporaryFolder()
+    const dataDir = await folderWithDatabase()
     try {
       const env = { HAUS_GATEWAY_ADDR: '127.0.0.1:0' }
       const before = await startHouse({ dataDir, env })

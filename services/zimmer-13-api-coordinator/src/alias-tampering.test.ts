@@ -10,22 +10,16 @@ import { createHaus } from './haus.ts'
 import { migrations } from './migrations/index.ts'
 import { systemClock } from './platform/clock/clock.ts'
 import { deriveKey, mac, systemRandom } from './platform/crypto/index.ts'
-import { openDatabase, type Database, type DatabaseKind } from './platform/database/index.ts'
-import {
-  cloneDataDir,
-  databaseKinds,
-  needsDatabase,
-  openTestDatabase,
-  silentLog,
-} from './testing/databases.ts'
+import { openDatabase, type Database } from './platform/database/index.ts'
+import { cloneDataDir, openTestDatabase, quickestKind, silentLog } from './testing/databases.ts'
 import { recordLog } from './testing/identity.ts'
 
 interface Place extends AsyncDisposable {
   readonly location: { readonly url?: string; readonly dataDir: string }
 }
 
-async function openPlace(kind: DatabaseKind): Promise<Place> {
-  if (kind === 'postgres') return openTestDatabase<Tables>(kind, { migrations })
+async function openPlace(): Promise<Place> {
+  if (quickestKind === 'postgres') return openTestDatabase<Tables>('postgres', { migrations })
   const dataDir = await cloneDataDir(migrations)
   return {
     location: { dataDir },
@@ -114,79 +108,69 @@ async function register(house: Awaited<ReturnType<typeof openHaus>>, name: strin
   return body
 }
 
-for (const kind of databaseKinds) {
-  test(
-    `${kind}: a row that makes a registered name an alias of another service redirects nothing and is reported`,
-    needsDatabase(kind),
-    async () => {
-      await using place = await openPlace(kind)
-      let orders, evil
-      {
-        await using house = await openHaus(place)
-        orders = await register(house, 'orders')
-        evil = await register(house, 'evil')
-        const granted = { name: 'db', data: { password: 'first' }, services: ['orders'] }
-        assert.equal((await house.call('POST', '/api/credentials/create', granted)).status, 201)
-      }
-      await tamper(place, ({ pool }) =>
-        pool.query(`update haus.service set aliases = '{orders,later}' where name = 'evil'`),
-      )
-      await using house = await openHaus(place)
-      assert.deepEqual(house.reported(), [
-        'evil orders was not set by Haus',
-        'evil later was not set by Haus',
-      ])
-      const next = { name: 'next', data: { password: 'second' }, services: ['orders', 'later'] }
-      const made = await house.call('POST', '/api/credentials/create', next)
-      assert.deepEqual(made.body.services, ['later', 'orders'])
-      const key = await house.call('POST', '/api/services/orders/keys')
-      assert.equal(key.body.service, 'orders')
-      const read = '/api/credentials/service/orders'
-      const own = await house.call('GET', read, undefined, await house.authorizationOf(orders))
-      assert.deepEqual(Object.keys(own.body.credentials).toSorted(), ['db', 'next'])
-      const others = await house.call('GET', read, undefined, await house.authorizationOf(evil))
-      assert.equal(others.status, 403)
-      const { body: system } = await house.call('GET', '/api/health/system')
-      assert.equal(system.integrityFailures, 2)
-      const mended = await house.call('PATCH', '/api/services/evil', { aliases: ['mine'] })
-      assert.deepEqual(mended.body.aliases, ['mine'])
-    },
+test('a row that makes a registered name an alias of another service redirects nothing and is reported', async () => {
+  await using place = await openPlace()
+  let orders, evil
+  {
+    await using house = await openHaus(place)
+    orders = await register(house, 'orders')
+    evil = await register(house, 'evil')
+    const granted = { name: 'db', data: { password: 'first' }, services: ['orders'] }
+    assert.equal((await house.call('POST', '/api/credentials/create', granted)).status, 201)
+  }
+  await tamper(place, ({ pool }) =>
+    pool.query(`update haus.service set aliases = '{orders,later}' where name = 'evil'`),
   )
+  await using house = await openHaus(place)
+  assert.deepEqual(house.reported(), [
+    'evil orders was not set by Haus',
+    'evil later was not set by Haus',
+  ])
+  const next = { name: 'next', data: { password: 'second' }, services: ['orders', 'later'] }
+  const made = await house.call('POST', '/api/credentials/create', next)
+  assert.deepEqual(made.body.services, ['later', 'orders'])
+  const key = await house.call('POST', '/api/services/orders/keys')
+  assert.equal(key.body.service, 'orders')
+  const read = '/api/credentials/service/orders'
+  const own = await house.call('GET', read, undefined, await house.authorizationOf(orders))
+  assert.deepEqual(Object.keys(own.body.credentials).toSorted(), ['db', 'next'])
+  const others = await house.call('GET', read, undefined, await house.authorizationOf(evil))
+  assert.equal(others.status, 403)
+  const { body: system } = await house.call('GET', '/api/health/system')
+  assert.equal(system.integrityFailures, 2)
+  const mended = await house.call('PATCH', '/api/services/evil', { aliases: ['mine'] })
+  assert.deepEqual(mended.body.aliases, ['mine'])
+})
 
-  test(
-    `${kind}: aliases of a house of before are followed after the first start, and none that is written afterwards`,
-    needsDatabase(kind),
-    async () => {
-      await using place = await openPlace(kind)
-      {
-        await using house = await openHaus(place)
-        await register(house, 'orders')
-        await house.call('PATCH', '/api/services/orders', { aliases: ['zimmer-21'] })
-      }
-      const { dataDir } = place.location
-      await tamper(place, async (database) => {
-        const { houseId, rootKey } = await openHouse({
-          database,
-          dataDir,
-          rootKeyFile: path.join(dataDir, 'root.key'),
-          clock: systemClock,
-          random: systemRandom,
-          log: recordLog().log,
-        })
-        await database.pool.query('update haus.house set key_check = $1', [
-          mac(deriveKey(rootKey, 'haus/root-key-check/v1'), 'house', houseId),
-        ])
-        await database.pool.query('update haus.service set aliases_mac = null')
-      })
-      for (const turn of ['first', 'second']) {
-        await using house = await openHaus(place)
-        assert.equal((await house.call('GET', '/api/services/zimmer-21')).body.name, 'orders', turn)
-        assert.deepEqual(house.reported(), [])
-      }
-      await tamper(place, ({ pool }) => pool.query('update haus.service set aliases_mac = null'))
-      await using house = await openHaus(place)
-      assert.equal((await house.call('GET', '/api/services/zimmer-21')).status, 404)
-      assert.equal(house.reported().length, 1)
-    },
-  )
-}
+test('aliases of a house of before are followed after the first start, and none that is written afterwards', async () => {
+  await using place = await openPlace()
+  {
+    await using house = await openHaus(place)
+    await register(house, 'orders')
+    await house.call('PATCH', '/api/services/orders', { aliases: ['zimmer-21'] })
+  }
+  const { dataDir } = place.location
+  await tamper(place, async (database) => {
+    const { houseId, rootKey } = await openHouse({
+      database,
+      dataDir,
+      rootKeyFile: path.join(dataDir, 'root.key'),
+      clock: systemClock,
+      random: systemRandom,
+      log: recordLog().log,
+    })
+    await database.pool.query('update haus.house set key_check = $1', [
+      mac(deriveKey(rootKey, 'haus/root-key-check/v1'), 'house', houseId),
+    ])
+    await database.pool.query('update haus.service set aliases_mac = null')
+  })
+  for (const turn of ['first', 'second']) {
+    await using house = await openHaus(place)
+    assert.equal((await house.call('GET', '/api/services/zimmer-21')).body.name, 'orders', turn)
+    assert.deepEqual(house.reported(), [])
+  }
+  await tamper(place, ({ pool }) => pool.query('update haus.service set aliases_mac = null'))
+  await using house = await openHaus(place)
+  assert.equal((await house.call('GET', '/api/services/zimmer-21')).status, 404)
+  assert.equal(house.reported().length, 1)
+})

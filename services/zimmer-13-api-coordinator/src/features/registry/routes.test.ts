@@ -248,7 +248,7 @@ async function startSlowQuery({ kind, pool }: TestDatabase<Tables>): Promise<Slo
       () => void (running = false),
     )
   if (kind === 'embedded') {
-    const done = begin('select count(*) from generate_series(1, 4000000)')
+    const done = begin('select count(*) from generate_series(1, 1000000)')
     return { running: () => running, end: () => done }
   }
   const done = begin('/* slow */ select pg_sleep(600)')

@@ -1,9 +1,16 @@
 import assert from 'node:assert/strict'
-import { test } from 'node:test'
+import { after, test } from 'node:test'
 import { sql } from 'kysely'
 import pg from 'pg'
-import { databaseKinds, needsDatabase, openTestDatabase } from '../../testing/databases.ts'
+import {
+  databaseKinds,
+  needsDatabase,
+  openTestDatabase,
+  reuseDatabases,
+} from '../../testing/databases.ts'
 import type { Migration } from './index.ts'
+
+reuseDatabases(after)
 
 interface Tables {
   thing: { id: number; name: string; big: number | null; body: unknown; raw: Buffer | null }

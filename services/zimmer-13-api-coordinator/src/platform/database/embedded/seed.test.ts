@@ -84,7 +84,7 @@ test('a new database is for its owner only, from the first moment', async (t) =>
 })
 
 test('kill -9 at any moment of a first start leaves a folder that the next start opens', async (t) => {
-  for (let round = 0; round < (long ? 40 : 4); round += 1) {
+  for (let round = 0; round < (long ? 40 : 2); round += 1) {
     const dataDir = temporaryFolder(t)
     const child = runChild(firstStart, [path.join(dataDir, 'database')])
     await child.line(/^begin$/)
