@@ -61,17 +61,14 @@ test(
     }
 
     await t.test('while the API’s thread is stalled', async () => {
-      let answeredMs: number | undefined
+      let longestMs: Promise<number> | undefined
       const measured = await measure(door, { warmupMs: 200, durationMs: disturbanceMs }, () => {
-        const startedMs = performance.now()
         void evaluateFor(door.house.stderr(), disturbanceMs)
-          // Sent into the stall: it is answered when that is over.
-          .then(() => door.house.as(undefined).get('/health/live', { timeoutMs: 60_000 }))
-          .then(() => (answeredMs = performance.now() - startedMs))
+        longestMs = longestWait(door, disturbanceMs)
       })
       judge('API stalled', measured)
-      await until('the API answers again', () => answeredMs)
-      assert.ok((answeredMs ?? 0) > disturbanceMs * 0.9, `the API was stalled: ${answeredMs} ms`)
+      const stalledMs = (await longestMs) ?? 0
+      assert.ok(stalledMs > disturbanceMs * 0.9, `the API was stalled: ${stalledMs} ms`)
     })
 
     await t.test('while the API’s thread is stalled and an instance dies by kill -9', async () => {
@@ -100,6 +97,19 @@ test(
     })
   },
 )
+
+/** Of calls of the API one after the other: one of them is sent into the stall. */
+async function longestWait(door: FrontDoor, durationMs: number): Promise<number> {
+  const untilMs = performance.now() + durationMs
+  let longestMs = 0
+  for (let nowMs = performance.now(); nowMs < untilMs;) {
+    const sentMs = nowMs
+    await door.house.as(undefined).get('/health/live', { timeoutMs: 60_000 })
+    nowMs = performance.now()
+    longestMs = Math.max(longestMs, nowMs - sentMs)
+  }
+  return longestMs
+}
 
 function startServer(): Promise<ReferenceServer> {
   return startReferenceServer({ headers: { 'content-type': 'text/plain' }, body: 'x'.repeat(1024) })
