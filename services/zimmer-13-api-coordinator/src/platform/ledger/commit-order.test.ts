@@ -110,7 +110,7 @@ test(
       }
     }
     const turns = stored.filter((row, n) => n > 0 && row.writer !== stored[n - 1]?.writer).length
-    // How often depends on the scheduler; without any turn the test would prove nothing.
-    assert.ok(turns > 1, 'the writers did not take turns')
+    // Every fifteen rounds they meet; how often else depends on the scheduler.
+    assert.ok(turns >= rounds / 15, `the writers took turns ${turns} times`)
   },
 )
