@@ -31,7 +31,7 @@ import {
 } from './harness.ts'
 
 const long = process.env['HAUS_TEST_LONG'] === '1'
-const killsPerDatabase = long ? 26 : 3
+const killsPerDatabase = long ? 26 : 2
 /** Looking into the tables costs more than a round; every so many rounds is often enough. */
 const roundsBetweenLooks = 5
 /** A crash comes after so many more acknowledgements: from the first group on to several groups later. */

@@ -15,7 +15,7 @@ import { plainEnvironment } from './plain-environment.ts'
 import { createPlace, until, type Place } from './sdk-service.ts'
 
 const long = process.env['HAUS_TEST_LONG'] === '1'
-const awayMs = long ? 120_000 : 5_000
+const awayMs = long ? 120_000 : 3_000
 /** The promise is 2 s; a machine that runs other tests beside this one gets more time. */
 const backWithinMs = long ? 2_000 : 10_000
 

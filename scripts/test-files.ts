@@ -39,6 +39,12 @@ export type TestRun = {
   readonly onResult: (result: FileResult) => void
 }
 
+/**
+ * The database of a test lives for seconds: to compile its warm functions again takes a fifth of a
+ * file's processor time and never pays. Houses and programs that it starts take this over.
+ */
+export const compilerFlags = ['--no-wasm-tier-up', '--no-wasm-dynamic-tiering']
+
 export async function runTestFiles(run: TestRun): Promise<FileResult[]> {
   const reports = await mkdtemp(path.join(tmpdir(), 'haus-test-reports-'))
   const waiting = [...run.files]
@@ -64,10 +70,7 @@ async function runFile(run: TestRun, file: string, report: string): Promise<File
   const child = await run.children.run(
     process.execPath,
     [
-      // The database of a test lives for seconds: to compile its warm functions again takes a fifth
-      // of a file's processor time and never pays. Houses that it starts take this over.
-      '--no-wasm-tier-up',
-      '--no-wasm-dynamic-tiering',
+      ...compilerFlags,
       `--test-reporter=${path.join(import.meta.dirname, 'test-reporter.ts')}`,
       `--test-reporter-destination=${report}`,
       `--import=${pathToFileURL(path.join(import.meta.dirname, 'test-started.ts')).href}`,

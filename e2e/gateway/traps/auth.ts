@@ -1,17 +1,22 @@
 /** Who may pass the gateway, and that his key ends there. */
 import { createPrivateKey, generateKeyPairSync, sign } from 'node:crypto'
+import fs from 'node:fs'
 import { test } from 'node:test'
 import assert from 'node:assert/strict'
 import path from 'node:path'
-import { pathToFileURL } from 'node:url'
 import { until } from '../../../services/zimmer-13-api-coordinator/src/testing/until.ts'
 import { requestToken } from '../../client.ts'
-import { assertRefusal, createKey, gatewayPort, get } from '../front-door.ts'
+import {
+  assertRefusal,
+  createKey,
+  gatewayPort,
+  get,
+  register,
+  type FrontDoor,
+} from '../front-door.ts'
 import { exchange, RawClient } from '../raw-client.ts'
 import { answerWith } from '../raw-upstream.ts'
-import { startHouse, folderWithDatabase } from '../../harness.ts'
-import fs from 'node:fs'
-import type { FrontDoor } from '../front-door.ts'
+import { startHouse, temporaryFolder } from '../../harness.ts'
 
 export async function authentication(door: FrontDoor): Promise<void> {
   const { port, token, house, operator } = door
@@ -109,42 +114,31 @@ export async function authentication(door: FrontDoor): Promise<void> {
     assert.deepEqual(upstream.heads, [])
   })
 
-  test('a token of another house is refused, and so is one of its own that has expired', async () => {
-    const dataDir = await folderWithDatabase()
-    try {
-      const env = { HAUS_GATEWAY_ADDR: '127.0.0.1:0' }
-      const before = await startHouse({ dataDir, env })
-      const key = await createKey(before.operator, 'visitor')
-      const old = await requestToken(before.url, key, 'haus-gateway')
-      upstream.behave(answerWith())
-      assertRefusal(await ask(bearer(old)), 401)
-      assert.deepEqual(upstream.heads, [])
-      await before.operator.expectSoon(201, 'POST', '/api/services/register', {
-        name: 'orders',
-        version: '1.0.0',
-        address: '127.0.0.1',
-        port: upstream.port,
-      })
-      await before.stop()
-      // The house opens again sixteen minutes later, as far as it can tell: past the leeway too.
-      const later = pathToFileURL(path.join(import.meta.dirname, '../clock-ahead-preload.ts')).href
-      await using house_ = await startHouse({
-        dataDir,
-        env: { ...env, NODE_OPTIONS: `--import=${later}`, HAUS_TEST_CLOCK_AHEAD_MS: '960000' },
-      })
-      upstream.behave(answerWith())
-      const place = gatewayPort(house_)
-      const answer = await exchange(place, get('/orders/x', bearer(old)))
-      assertRefusal(answer, 401)
-      assert.equal(JSON.parse(answer.body.toString()).code, 'token_expired')
-      assert.deepEqual(upstream.heads, [])
-      const fresh = await requestToken(house_.url, key, 'haus-gateway')
-      await until('a fresh one passes', async () => {
-        return (await exchange(place, get('/orders/x', bearer(fresh)))).status === 200
-      })
-    } finally {
-      fs.rmSync(dataDir, { recursive: true, force: true })
-    }
+  test('a token of another house is refused, and so is one of its own that has expired', async (t) => {
+    const folder = temporaryFolder()
+    t.after(() => fs.rmSync(folder, { recursive: true }))
+    const later = path.join(folder, 'later')
+    const preload = new URL('../clock-ahead-preload.ts', import.meta.url).href
+    await using other = await startHouse({
+      env: { NODE_OPTIONS: `--import=${preload}`, HAUS_TEST_CLOCK_AHEAD_FILE: later },
+    })
+    const key = await createKey(other.operator, 'visitor')
+    const old = await requestToken(other.url, key, 'haus-gateway')
+    upstream.behave(answerWith())
+    assertRefusal(await ask(bearer(old)), 401)
+    assert.deepEqual(upstream.heads, [])
+    await register(other, 'orders', upstream.port)
+    // Past the leeway too.
+    fs.writeFileSync(later, 'sixteen minutes')
+    const place = gatewayPort(other)
+    const answer = await exchange(place, get('/orders/x', bearer(old)))
+    assertRefusal(answer, 401)
+    assert.equal(JSON.parse(answer.body.toString()).code, 'token_expired')
+    assert.deepEqual(upstream.heads, [])
+    const fresh = await requestToken(other.url, key, 'haus-gateway')
+    await until('a fresh one passes', async () => {
+      return (await exchange(place, get('/orders/x', bearer(fresh)))).status === 200
+    })
   })
 
   test('a token that passed a moment ago is refused once its key is revoked, on open connections too', async () => {

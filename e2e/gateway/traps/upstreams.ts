@@ -467,8 +467,8 @@ export function misbehavingUpstreams(door: FrontDoor): void {
       house: door.house,
       service: 'load',
       clients: 100,
-      durationMs: 2_000,
-      killEveryMs: 600,
+      durationMs: 1_500,
+      killEveryMs: 500,
     })
     t.diagnostic(`${result.answered} answers, ${killed} killed`)
     assert.deepEqual(result.failures, {}, JSON.stringify(result.samples))
