@@ -3,9 +3,10 @@
  * folder of its own, watched from outside only. What it says about itself comes from its files,
  * its streams and its API.
  *
- * A house that brings no data folder gets one in which the empty, migrated database already lies,
- * since unpacking and migrating it is a third of a first start. Everything else is made by the house
- * itself; tests of the first start bring a folder.
+ * A house that brings no place to live gets one in which the empty, migrated database is already
+ * there, since making it is a third of a first start: on the PostgreSQL of the run, where a house is
+ * open a quarter sooner, else embedded. Everything else is made by the house itself; tests of the
+ * first start, or of what the embedded database does, bring a folder.
  *
  * The environment is made afresh: no HAUS_* of the caller leaks in, since an unknown one is fatal.
  */
@@ -17,7 +18,10 @@ import path from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { migrations } from '../services/zimmer-13-api-coordinator/src/migrations/index.ts'
 import { compilerFlags } from '../services/zimmer-13-api-coordinator/src/testing/child-program.ts'
-import { cloneDataDir } from '../services/zimmer-13-api-coordinator/src/testing/databases.ts'
+import {
+  cloneDatabase,
+  cloneDataDir,
+} from '../services/zimmer-13-api-coordinator/src/testing/databases.ts'
 import { createClient, type HouseClient } from './client.ts'
 import { plainEnvironment } from './plain-environment.ts'
 
@@ -33,9 +37,9 @@ const lookAgainAfterMs = 10
 const outputLimitChars = 4 * 1024 * 1024
 
 export interface HouseOptions {
-  /** Default: a new temporary folder with an empty database, deleted by `dispose`. */
+  /** Default: a new temporary folder, deleted by `dispose`, as is its database. */
   readonly dataDir?: string | undefined
-  /** Absent: the embedded database. */
+  /** Absent, and with a folder: the embedded database in it. */
   readonly databaseUrl?: string | undefined
   /** More HAUS_* variables; they win over the defaults here. */
   readonly env?: Readonly<Record<string, string>>
@@ -77,14 +81,12 @@ export interface House extends AsyncDisposable {
 
 /** Starts a house and waits until it serves. @throws with its output when it ends before that. */
 export async function startHouse(options: HouseOptions = {}): Promise<House> {
-  const own = options.dataDir === undefined
-  const dataDir =
-    options.dataDir ??
-    (options.databaseUrl === undefined ? await folderWithDatabase() : temporaryFolder())
+  const place = await placeOf(options)
+  const { dataDir } = place
   // A killed house leaves its own behind: the port in it may be anybody's by now.
   fs.rmSync(path.join(dataDir, 'endpoints.json'), { force: true })
   const startedMs = performance.now()
-  const running = spawnHouse({ ...options, dataDir })
+  const running = spawnHouse({ ...options, ...place })
   const { child, pid } = running
   try {
     const endpoints = await waitForEndpoints(dataDir, running, startedMs)
@@ -118,15 +120,39 @@ export async function startHouse(options: HouseOptions = {}): Promise<House> {
       kill9: () => end('SIGKILL'),
       [Symbol.asyncDispose]: async () => {
         await end('SIGKILL')
-        if (own) fs.rmSync(dataDir, { recursive: true, force: true })
+        await place.remove()
       },
     }
   } catch (error) {
     child.kill('SIGKILL')
     await running.ended
-    if (own) fs.rmSync(dataDir, { recursive: true, force: true })
+    await place.remove()
     throw error
   }
+}
+
+interface Place {
+  readonly dataDir: string
+  readonly databaseUrl: string | undefined
+  /** What was made for it. */
+  remove(): Promise<void>
+}
+
+async function placeOf({ dataDir, databaseUrl }: HouseOptions): Promise<Place> {
+  if (dataDir !== undefined) return { dataDir, databaseUrl, remove: async () => {} }
+  const isRunOfTests = process.env['HAUS_TEST_POSTGRES_URL'] !== undefined
+  if (databaseUrl === undefined && !isRunOfTests) return removable(await folderWithDatabase())
+  if (databaseUrl !== undefined) return removable(temporaryFolder(), databaseUrl)
+  const { url, drop } = await cloneDatabase(migrations)
+  return removable(temporaryFolder(), url, drop)
+}
+
+function removable(dataDir: string, databaseUrl?: string, drop?: () => Promise<void>): Place {
+  const remove = async (): Promise<void> => {
+    fs.rmSync(dataDir, { recursive: true, force: true })
+    await drop?.()
+  }
+  return { dataDir, databaseUrl, remove }
 }
 
 /** Starts a house that is expected to refuse, or that is killed while it opens; tells how it ended. */

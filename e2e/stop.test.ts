@@ -7,7 +7,13 @@ import path from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { test, type TestContext } from 'node:test'
 import assert from 'node:assert/strict'
-import { attemptStart, startHouse, temporaryFolder, type House } from './harness.ts'
+import {
+  folderWithDatabase,
+  attemptStart,
+  startHouse,
+  temporaryFolder,
+  type House,
+} from './harness.ts'
 
 const stopDeadlineMs = 5_000
 /** A house that refuses what is under way would do so every time. */
@@ -59,8 +65,11 @@ for (const { name, send } of [
   },
 ]) {
   test(`${name}: requests under way are answered, streams end, exit 0 within 5 s`, async (t) => {
+    // Embedded: closing that database is the longest part.
+    const dataDir = await folderWithDatabase()
+    t.after(() => fs.rmSync(dataDir, { recursive: true, force: true }))
     for (let tries = 1; ; tries++) {
-      await using house = await startHouse()
+      await using house = await startHouse({ dataDir })
       const listener = await silentListener(t)
       const stream = await openStream(house)
       const registering = house.operator.post('/api/services/register', {

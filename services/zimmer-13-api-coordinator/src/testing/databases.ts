@@ -63,7 +63,7 @@ export async function openTestDatabase<Tables>(
     const dataDir = await cloneDataDir(options.migrations)
     return openAt<Tables>({ dataDir }, options, noDrop)
   }
-  const { url, drop } = await clonePostgres(options.migrations)
+  const { url, drop } = await cloneDatabase(options.migrations)
   return openAt<Tables>({ dataDir: temporaryFolder(), url }, options, drop)
 }
 
@@ -241,7 +241,8 @@ async function migrateAt(
   }
 }
 
-async function clonePostgres(
+/** A migrated database on the server of this run. The caller drops it. */
+export async function cloneDatabase(
   migrations: Record<string, Migration>,
 ): Promise<{ url: string; drop: () => Promise<void> }> {
   const server = await sharedServerUrl()
