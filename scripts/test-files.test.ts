@@ -14,16 +14,26 @@ async function runSource(
   source: string,
   options: { fileTimeoutMs?: number; grep?: string } = {},
 ): Promise<FileResult> {
+  const [result] = await runSources(t, { 'sample.test.ts': source }, options)
+  assert.ok(result)
+  return result
+}
+
+async function runSources(
+  t: TestContext,
+  sources: Readonly<Record<string, string>>,
+  options: { fileTimeoutMs?: number; grep?: string; mostlyWaiting?: ReadonlySet<string> } = {},
+): Promise<FileResult[]> {
   const root = await mkdtemp(path.join(tmpdir(), 'haus tests '))
   t.after(() => rm(root, { recursive: true, force: true }))
   await writeFile(path.join(root, 'package.json'), '{"type":"module"}')
-  await writeFile(
-    path.join(root, 'sample.test.ts'),
-    `import { test, describe } from 'node:test'\n${source}`,
-  )
-  const [result] = await runTestFiles({
+  for (const [file, source] of Object.entries(sources)) {
+    await writeFile(path.join(root, file), `import { test, describe } from 'node:test'\n${source}`)
+  }
+  return runTestFiles({
     root,
-    files: ['sample.test.ts'],
+    files: Object.keys(sources),
+    mostlyWaiting: new Set(),
     concurrency: 1,
     env: process.env,
     children: new Children(),
@@ -31,9 +41,31 @@ async function runSource(
     fileTimeoutMs: 60_000,
     ...options,
   })
-  assert.ok(result)
-  return result
 }
+
+test('a file that mostly waits runs beside the others, and every file once', async (t) => {
+  const meets = (own: string, other: string): string =>
+    `import { existsSync, writeFileSync } from 'node:fs'
+     import { setTimeout as delay } from 'node:timers/promises'
+     test('meets ${other}', { timeout: 30_000 }, async () => {
+       writeFileSync('${own}', '')
+       while (!existsSync('${other}')) await delay(5)
+     })`
+  const results = await runSources(
+    t,
+    {
+      'a.test.ts': meets('a', 'b'),
+      'b.test.ts': meets('b', 'a'),
+      'c.test.ts': `test('c', () => {})`,
+    },
+    { mostlyWaiting: new Set(['b.test.ts']) },
+  )
+  assert.deepEqual(results.map(({ file, passed }) => `${file} ${passed}`).toSorted(), [
+    'a.test.ts 1',
+    'b.test.ts 1',
+    'c.test.ts 1',
+  ])
+})
 
 test('tests are counted, suites are not, and skipped ones keep their reason', async (t) => {
   const result = await runSource(

@@ -30,6 +30,8 @@ export type FileResult = {
 export type TestRun = {
   readonly root: string
   readonly files: readonly string[]
+  /** Of the files those that mostly wait: they follow each other beside the others. */
+  readonly mostlyWaiting: ReadonlySet<string>
   readonly concurrency: number
   readonly fileTimeoutMs: number
   readonly env: NodeJS.ProcessEnv
@@ -47,17 +49,20 @@ export const compilerFlags = ['--no-wasm-tier-up', '--no-wasm-dynamic-tiering']
 
 export async function runTestFiles(run: TestRun): Promise<FileResult[]> {
   const reports = await mkdtemp(path.join(tmpdir(), 'haus-test-reports-'))
-  const waiting = [...run.files]
+  const busy = run.files.filter((file) => !run.mostlyWaiting.has(file))
+  const quiet = run.files.filter((file) => run.mostlyWaiting.has(file))
   const results: FileResult[] = []
-  const work = async (): Promise<void> => {
-    for (let file = waiting.shift(); file !== undefined; file = waiting.shift()) {
-      const result = await runFile(run, file, path.join(reports, `${waiting.length}.jsonl`))
+  const work = async (queue: string[]): Promise<void> => {
+    for (let file = queue.shift(); file !== undefined; file = queue.shift()) {
+      const report = path.join(reports, `${busy.length}-${quiet.length}.jsonl`)
+      const result = await runFile(run, file, report)
       results.push(result)
       run.onResult(result)
     }
   }
   try {
-    await Promise.all(Array.from({ length: run.concurrency }, work))
+    const busyOnes = Array.from({ length: run.concurrency }, () => work(busy))
+    await Promise.all([...busyOnes, work(quiet)])
   } finally {
     await rm(reports, { recursive: true, force: true })
   }
