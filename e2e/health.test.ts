@@ -7,10 +7,9 @@ import type { AddressInfo } from 'node:net'
 import { test } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { HouseClient } from './client.ts'
-import { startHouse, folderWithDatabase, type House } from './harness.ts'
+import { until } from '../services/zimmer-13-api-coordinator/src/testing/until.ts'
+import { folderWithDatabase, startHouse, type House } from './harness.ts'
 
-/** A check comes every 5 s at the latest; the rest is for a busy machine. */
-const patienceMs = 60_000
 const promisedMs = 1_000
 
 interface Zimmer extends AsyncDisposable {
@@ -45,16 +44,6 @@ async function register(house: House, port: number): Promise<string> {
     healthIntervalSeconds: 5,
   })
   return body.instanceId
-}
-
-async function until<T>(what: string, look: () => Promise<T | undefined>): Promise<T> {
-  const endMs = performance.now() + patienceMs
-  for (;;) {
-    const found = await look()
-    if (found !== undefined) return found
-    if (performance.now() > endMs) throw new Error(`Waited too long for: ${what}`)
-    await delay(10)
-  }
 }
 
 const healthOf = (house: House) =>

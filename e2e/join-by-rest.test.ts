@@ -6,19 +6,8 @@ import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import path from 'node:path'
 import { test } from 'node:test'
-import { setTimeout as delay } from 'node:timers/promises'
+import { until } from '../services/zimmer-13-api-coordinator/src/testing/until.ts'
 import { repositoryRoot, startHouse, temporaryFolder, type House } from './harness.ts'
-
-/** Two heartbeats of 10 s, and a busy machine. */
-const deadlineMs = 60_000
-
-async function until(what: string, holds: () => boolean | Promise<boolean>): Promise<void> {
-  const startedMs = performance.now()
-  while (!(await holds())) {
-    if (performance.now() - startedMs > deadlineMs) throw new Error(`Waited too long for: ${what}`)
-    await delay(50)
-  }
-}
 
 function scriptOfGuide(): string {
   const page = readFileSync(path.join(repositoryRoot, 'docs/guides/join-by-rest.md'), 'utf8')

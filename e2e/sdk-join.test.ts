@@ -8,11 +8,12 @@ import { test, type TestContext } from 'node:test'
 import { inspect } from 'node:util'
 import { Secret, serviceTokens } from '@haus/sdk/client'
 import { ManualClock } from '../packages/sdk/src/testing/manual-clock.ts'
+import { until } from '../services/zimmer-13-api-coordinator/src/testing/until.ts'
 import { createCredential } from './client.ts'
 import { freePort } from './free-port.ts'
 import { folderWithDatabase, repositoryRoot, startHouse, type House } from './harness.ts'
 import { plainEnvironment } from './plain-environment.ts'
-import { createPlace, folder, startService, until, type Place } from './sdk-service.ts'
+import { createPlace, folder, startService, type Place } from './sdk-service.ts'
 
 const canary = 'canary-7f3a'
 

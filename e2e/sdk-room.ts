@@ -4,7 +4,7 @@ import http from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { createHealth, joinHaus } from '@haus/sdk'
 
-const [name = '', peer = '', workers = '4'] = process.argv.slice(2)
+const [name = '', peer = '', workers = ''] = process.argv.slice(2)
 const stats = { ok: 0, failed: 0, failures: [] as string[] }
 const health = createHealth()
 const server = http.createServer((request, response) => {

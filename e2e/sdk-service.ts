@@ -4,7 +4,6 @@ import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import http from 'node:http'
 import type { AddressInfo } from 'node:net'
 import path from 'node:path'
-import { setTimeout as delay } from 'node:timers/promises'
 import { createHealth, joinHaus, type House as Joined, type JoinOptions } from '@haus/sdk'
 import { createIdentity, type ServiceKey } from './client.ts'
 import { temporaryFolder, type House } from './harness.ts'
@@ -90,15 +89,5 @@ export async function startService(
   } catch (error) {
     await close()
     throw error
-  }
-}
-
-export async function until<T>(what: string, look: () => T | Promise<T>): Promise<NonNullable<T>> {
-  const endMs = performance.now() + 60_000
-  for (;;) {
-    const found = await look()
-    if (found) return found
-    if (performance.now() > endMs) throw new Error(`Waited too long for: ${what}`)
-    await delay(20)
   }
 }

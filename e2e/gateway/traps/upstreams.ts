@@ -467,11 +467,11 @@ export function misbehavingUpstreams(door: FrontDoor): void {
       house: door.house,
       service: 'load',
       clients: 100,
-      durationMs: 1_500,
+      durationMs: 2_000,
       killEveryMs: 500,
     })
     t.diagnostic(`${result.answered} answers, ${killed} killed`)
     assert.deepEqual(result.failures, {}, JSON.stringify(result.samples))
-    assert.ok(killed >= 2, `${killed} killed`)
+    assert.ok(killed >= 1, `${killed} killed`)
   })
 }

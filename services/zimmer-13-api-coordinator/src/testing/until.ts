@@ -1,18 +1,23 @@
 /** Waits for a condition, not for a time: looks again each few ms and fails with what it waited for. */
 import { setTimeout as wait } from 'node:timers/promises'
 
-const lookAgainAfterMs = 5
+/** At once at first, then after a twentieth of the time waited: a look may be a request or a query. */
+const lookAgainAfterMs = { least: 5, most: 50 }
+/** Machines of tests stand still for seconds now and then. */
+const patienceMs = 60_000
 
 export async function until<T>(
   what: string,
   condition: () => T | Promise<T>,
-  deadlineMs = 10_000,
+  deadlineMs = patienceMs,
 ): Promise<NonNullable<T>> {
-  const endsAtMs = performance.now() + deadlineMs
+  const startedMs = performance.now()
   for (;;) {
     const value = await condition()
     if (value) return value
-    if (performance.now() > endsAtMs) throw new Error(`waited ${deadlineMs} ms for: ${what}`)
-    await wait(lookAgainAfterMs)
+    const waitedMs = performance.now() - startedMs
+    if (waitedMs > deadlineMs) throw new Error(`waited ${deadlineMs} ms for: ${what}`)
+    const { least, most } = lookAgainAfterMs
+    await wait(Math.min(Math.max(waitedMs / 20, least), most))
   }
 }

@@ -283,3 +283,16 @@ test('stopping ends what is under way', async () => {
   assert.equal(prober.probe(at(server.port)), null)
   assert.equal(clock.pending, 0)
 })
+
+for (const healthEndpoint of ['/up', null]) {
+  const what = healthEndpoint === null ? 'a connect' : 'a request'
+  test(`stopping ends ${what} that has no connection yet`, { timeout: 20_000 }, async () => {
+    await using server = await httpServer(() => {})
+    const clock = new ManualClock()
+    const prober = createProber({ clock, rules: openRules })
+    const probing = prober.probe(at(server.port, { healthEndpoint }))
+    prober.stop()
+    assert.equal((await probing)?.kind, 'unjudged')
+    assert.equal(clock.pending, 0)
+  })
+}

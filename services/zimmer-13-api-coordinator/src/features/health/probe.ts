@@ -121,6 +121,11 @@ export function createProber(options: ProberOptions): Prober {
       }
       const follow = (opened: Socket, whenConnected: () => void): void => {
         socket = opened
+        // A request gets its socket a turn later: in between it is in no list that `stop` could end.
+        if (stopped) {
+          opened.destroy()
+          return
+        }
         sockets.add(opened)
         opened.once('close', () => {
           cancelTimeout()
