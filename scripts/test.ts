@@ -45,6 +45,8 @@ const mostlyWaiting = new Set([
   'e2e/instance-histories.test.ts',
   'e2e/join-by-rest.test.ts',
   'scripts/test-files.test.ts',
+  'services/zimmer-13-api-coordinator/src/features/identity/identity.test.ts',
+  'services/zimmer-13-api-coordinator/src/features/registry/registry.test.ts',
   'services/zimmer-13-api-coordinator/src/platform/database/postgres/open.test.ts',
   'services/zimmer-13-api-coordinator/src/platform/ledger/silence.test.ts',
 ])
