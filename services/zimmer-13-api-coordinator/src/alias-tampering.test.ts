@@ -13,6 +13,7 @@ import { deriveKey, mac, systemRandom } from './platform/crypto/index.ts'
 import { openDatabase, type Database } from './platform/database/index.ts'
 import { cloneDataDir, openTestDatabase, quickestKind, silentLog } from './testing/databases.ts'
 import { recordLog } from './testing/identity.ts'
+import { until } from './testing/until.ts'
 
 interface Place extends AsyncDisposable {
   readonly location: { readonly url?: string; readonly dataDir: string }
@@ -64,7 +65,14 @@ async function openHaus({ location: { dataDir, url } }: Place) {
   const { api, operatorTokenFile } = await haus.start()
   const operator = `Bearer ${readFileSync(operatorTokenFile, 'utf8').trim()}`
 
-  async function call(method: string, route: string, body?: unknown, authorization = operator) {
+  /** Asks again while the house says 503: on a busy machine a write may not be confirmed in time. */
+  const call = (method: string, route: string, body?: unknown, authorization = operator) =>
+    until(`an answer to ${method} ${route}`, async () => {
+      const answer = await ask(method, route, body, authorization)
+      return answer.status === 503 ? undefined : answer
+    })
+
+  async function ask(method: string, route: string, body: unknown, authorization: string) {
     const response = await fetch(`${api}${route}`, {
       method,
       headers: {
