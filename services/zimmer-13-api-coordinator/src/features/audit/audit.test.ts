@@ -142,7 +142,8 @@ for (const kind of databaseKinds) {
       status.readable = true
       await holder.query('rollback')
       holder.release()
-      assert.equal((await get()).status, 200)
+      // On a machine that stands still for a second the next one is late again.
+      await until('it answers again', async () => (await get()).status === 200)
     },
   )
 }
