@@ -42,7 +42,6 @@ const mostlyWaiting = new Set([
   'e2e/database-away.test.ts',
   'e2e/health.test.ts',
   'e2e/health-check.test.ts',
-  'e2e/instance-histories.test.ts',
   'e2e/join-by-rest.test.ts',
   'scripts/test-files.test.ts',
   'services/zimmer-13-api-coordinator/src/features/identity/identity.test.ts',
