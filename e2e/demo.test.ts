@@ -4,7 +4,7 @@ import { execFile } from 'node:child_process'
 import path from 'node:path'
 import { test } from 'node:test'
 import { promisify } from 'node:util'
-import { compilerFlags } from '../services/zimmer-13-api-coordinator/src/testing/child-program.ts'
+import { inheritedCompilerFlags } from '../services/zimmer-13-api-coordinator/src/testing/child-program.ts'
 import { repositoryRoot } from './harness.ts'
 
 /** Twenty seconds on two idle cores. */
@@ -12,7 +12,16 @@ const demoTimeoutMs = 180_000
 
 test('the demo shows the main job end to end', async () => {
   const main = path.join(repositoryRoot, 'demo/main.ts')
-  const args = [...compilerFlags(), main, '--json', '--busy', '--clients', '20', '--seconds', '2']
+  const args = [
+    ...inheritedCompilerFlags(),
+    main,
+    '--json',
+    '--busy',
+    '--clients',
+    '20',
+    '--seconds',
+    '2',
+  ]
   const options = { cwd: repositoryRoot, timeout: demoTimeoutMs }
   const { stdout } = await promisify(execFile)(process.execPath, args, options).catch(
     ({ stdout: told, message }: { stdout: string; message: string }) =>

@@ -17,7 +17,7 @@ import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { migrations } from '../services/zimmer-13-api-coordinator/src/migrations/index.ts'
-import { compilerFlags } from '../services/zimmer-13-api-coordinator/src/testing/child-program.ts'
+import { inheritedCompilerFlags } from '../services/zimmer-13-api-coordinator/src/testing/child-program.ts'
 import {
   cloneDatabase,
   cloneDataDir,
@@ -140,9 +140,9 @@ interface Place {
 
 async function placeOf({ dataDir, databaseUrl }: HouseOptions): Promise<Place> {
   if (dataDir !== undefined) return { dataDir, databaseUrl, remove: async () => {} }
-  const isRunOfTests = process.env['HAUS_TEST_POSTGRES_URL'] !== undefined
-  if (databaseUrl === undefined && !isRunOfTests) return removable(await folderWithDatabase())
   if (databaseUrl !== undefined) return removable(temporaryFolder(), databaseUrl)
+  const isRunOfTests = process.env['HAUS_TEST_POSTGRES_URL'] !== undefined
+  if (!isRunOfTests) return removable(await folderWithDatabase())
   const { url, drop } = await cloneDatabase(migrations)
   return removable(temporaryFolder(), url, drop)
 }
@@ -186,7 +186,7 @@ interface Running {
 
 function spawnHouse(options: HouseOptions & { readonly dataDir: string }): Running {
   const startedMs = performance.now()
-  const child = spawn(process.execPath, [...compilerFlags(), mainFile], {
+  const child = spawn(process.execPath, [...inheritedCompilerFlags(), mainFile], {
     cwd: repositoryRoot,
     env: houseEnvironment(options),
     stdio: ['ignore', options.logTo ?? 'pipe', 'pipe'],

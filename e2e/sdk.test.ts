@@ -11,7 +11,7 @@ import { test } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
 import { until } from '../services/zimmer-13-api-coordinator/src/testing/until.ts'
 import { freePort } from './free-port.ts'
-import { repositoryRoot, startHouse, folderWithDatabase } from './harness.ts'
+import { folderWithDatabase, repositoryRoot, startHouse } from './harness.ts'
 import { plainEnvironment } from './plain-environment.ts'
 import { createPlace, type Place } from './sdk-service.ts'
 

@@ -8,8 +8,8 @@ import { pathToFileURL } from 'node:url'
 import { test, type TestContext } from 'node:test'
 import assert from 'node:assert/strict'
 import {
-  folderWithDatabase,
   attemptStart,
+  folderWithDatabase,
   startHouse,
   temporaryFolder,
   type House,

@@ -13,14 +13,14 @@ import { deriveKey, mac, systemRandom } from './platform/crypto/index.ts'
 import { openDatabase, type Database } from './platform/database/index.ts'
 import { cloneDataDir, openTestDatabase, quickestKind, silentLog } from './testing/databases.ts'
 import { recordLog } from './testing/identity.ts'
-import { until } from './testing/until.ts'
+import { untilAnswered } from './testing/until.ts'
 
 interface Place extends AsyncDisposable {
   readonly location: { readonly url?: string; readonly dataDir: string }
 }
 
 async function openPlace(): Promise<Place> {
-  if (quickestKind === 'postgres') return openTestDatabase<Tables>('postgres', { migrations })
+  if (quickestKind() === 'postgres') return openTestDatabase<Tables>('postgres', { migrations })
   const dataDir = await cloneDataDir(migrations)
   return {
     location: { dataDir },
@@ -65,12 +65,8 @@ async function openHaus({ location: { dataDir, url } }: Place) {
   const { api, operatorTokenFile } = await haus.start()
   const operator = `Bearer ${readFileSync(operatorTokenFile, 'utf8').trim()}`
 
-  /** Asks again while the house says 503: on a busy machine a write may not be confirmed in time. */
   const call = (method: string, route: string, body?: unknown, authorization = operator) =>
-    until(`an answer to ${method} ${route}`, async () => {
-      const answer = await ask(method, route, body, authorization)
-      return answer.status === 503 ? undefined : answer
-    })
+    untilAnswered(`${method} ${route}`, () => ask(method, route, body, authorization))
 
   async function ask(method: string, route: string, body: unknown, authorization: string) {
     const response = await fetch(`${api}${route}`, {

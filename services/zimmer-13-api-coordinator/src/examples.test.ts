@@ -18,7 +18,7 @@ import { loadConfig } from './config/load.ts'
 import { createHaus } from './haus.ts'
 import { createValidation } from './platform/http/validation.ts'
 import { createLog } from './platform/log/log.ts'
-import { until } from './testing/until.ts'
+import { untilAnswered } from './testing/until.ts'
 import { Writable } from 'node:stream'
 
 /** The orders service of the examples listens here; a test may only have a port that is free. */
@@ -86,11 +86,7 @@ test('every example of the catalogue does what it shows, in order, on a new hous
             }),
             signal: AbortSignal.timeout(15_000),
           })
-        // On a busy machine a write may not be confirmed in time, and asks to be repeated.
-        const response = await until(`an answer to ${operation.id}`, async () => {
-          const answered = await ask()
-          return answered.status === 503 ? undefined : answered
-        })
+        const response = await untilAnswered(operation.id, ask)
         const declared = operation.answers[example.status]
         assert.ok(declared, 'the example shows an answer that is declared')
         if (declared.contentType === 'text/event-stream') {

@@ -15,7 +15,7 @@ export interface ChildProgram {
 }
 
 /** In a run of all tests a child lives for seconds, as their own databases do: see `scripts/test-files.ts`. */
-export function compilerFlags(): string[] {
+export function inheritedCompilerFlags(): string[] {
   return process.execArgv.filter((argument) => argument.startsWith('--no-wasm-'))
 }
 
@@ -26,7 +26,7 @@ export function runChild(
 ): ChildProgram {
   const child = spawn(
     process.execPath,
-    [...compilerFlags(), ...(options.execArgv ?? []), fileURLToPath(program), ...args],
+    [...inheritedCompilerFlags(), ...(options.execArgv ?? []), fileURLToPath(program), ...args],
     { stdio: ['ignore', 'pipe', 'inherit'], env: { ...process.env, ...options.env } },
   )
   const lines: string[] = []

@@ -24,8 +24,9 @@ import { needsPostgres, sharedServerUrl } from './postgres-database.ts'
 export const databaseKinds: readonly DatabaseKind[] = ['embedded', 'postgres']
 
 /** For what does not depend on the kind: opening an embedded one takes three times as long. */
-export const quickestKind: DatabaseKind =
-  needsPostgres().skip === undefined ? 'postgres' : 'embedded'
+export function quickestKind(): DatabaseKind {
+  return needsPostgres().skip === undefined ? 'postgres' : 'embedded'
+}
 
 /** Options for `test()`: skipped with the reason where the kind cannot be had. */
 export function needsDatabase(kind: DatabaseKind): { skip?: string } {

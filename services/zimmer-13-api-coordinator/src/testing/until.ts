@@ -21,3 +21,14 @@ export async function until<T>(
     await wait(Math.min(Math.max(waitedMs / 20, least), most))
   }
 }
+
+/** Asks again while the house says 503: on a busy machine a write may not be confirmed in time. */
+export function untilAnswered<A extends { readonly status: number }>(
+  what: string,
+  ask: () => Promise<A>,
+): Promise<NonNullable<A>> {
+  return until(`an answer to ${what}`, async () => {
+    const answer = await ask()
+    return answer.status === 503 ? undefined : answer
+  })
+}

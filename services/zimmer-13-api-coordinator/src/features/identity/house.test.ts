@@ -170,7 +170,7 @@ for (const kind of databaseKinds) {
 }
 
 test('what is no key is refused and left as it is', async (t) => {
-  const place = await openPlace(t, quickestKind)
+  const place = await openPlace(t, quickestKind())
   for (const text of ['short', 'ab'.repeat(31), `${'ab'.repeat(32)}\n${'ab'.repeat(32)}\n`]) {
     fs.writeFileSync(place.rootKeyFile, text, { mode: 0o600 })
     await refusal(open(place), 'root_key_wrong', /one line of base64url or hex/)
@@ -185,7 +185,7 @@ test('what is no key is refused and left as it is', async (t) => {
 })
 
 test('an empty key file is a placeholder of a house that does not exist yet', async (t) => {
-  const place = await openPlace(t, quickestKind)
+  const place = await openPlace(t, quickestKind())
   fs.writeFileSync(place.rootKeyFile, '\n', { mode: 0o600 })
   const house = await open(place)
   assert.equal(house.isNew, true)
@@ -193,7 +193,7 @@ test('an empty key file is a placeholder of a house that does not exist yet', as
 })
 
 test('a key that others can read is refused, until it is ours alone', async (t) => {
-  const place = await openPlace(t, quickestKind)
+  const place = await openPlace(t, quickestKind())
   await open(place)
   for (const mode of [0o640, 0o604, 0o620]) {
     fs.chmodSync(place.rootKeyFile, mode)
@@ -204,7 +204,7 @@ test('a key that others can read is refused, until it is ours alone', async (t) 
 })
 
 test('a key that is mounted through symbolic links, as Kubernetes does, is read', async (t) => {
-  const place = await openPlace(t, quickestKind)
+  const place = await openPlace(t, quickestKind())
   const mount = temporaryFolder(t)
   fs.mkdirSync(path.join(mount, '..2026_11_23'))
   fs.writeFileSync(path.join(mount, '..2026_11_23', 'root.key'), 'ab'.repeat(32), { mode: 0o400 })
@@ -223,7 +223,7 @@ test(
   'a key of another user is taken as he gives it, and said to be open when it is',
   isRoot ? {} : { skip: 'only root can give a file away' },
   async (t) => {
-    const place = await openPlace(t, quickestKind)
+    const place = await openPlace(t, quickestKind())
     await open(place)
     fs.chownSync(place.rootKeyFile, 12_345, 12_345)
     for (const mode of [0o444, 0o440]) {
@@ -258,7 +258,7 @@ function mountSmall(t: TestContext, options: string): string | undefined {
 }
 
 test('a full disk is said to be full, and the next start goes on', async (t) => {
-  const place = await openPlace(t, quickestKind)
+  const place = await openPlace(t, quickestKind())
   const dataDir = mountSmall(t, 'size=16k')
   if (dataDir === undefined) return
   const filler = path.join(dataDir, 'filler')
@@ -271,7 +271,7 @@ test('a full disk is said to be full, and the next start goes on', async (t) => 
 })
 
 test('a world-readable key on a read-only mount is taken, since nobody could mend it', async (t) => {
-  const place = await openPlace(t, quickestKind)
+  const place = await openPlace(t, quickestKind())
   const mount = mountSmall(t, 'size=64k')
   if (mount === undefined) return
   fs.writeFileSync(path.join(mount, 'root.key'), 'ab'.repeat(32))
@@ -283,7 +283,7 @@ test('a world-readable key on a read-only mount is taken, since nobody could men
 })
 
 test('a folder that cannot be used is named', async (t) => {
-  const place = await openPlace(t, quickestKind)
+  const place = await openPlace(t, quickestKind())
   const file = path.join(temporaryFolder(t), 'file')
   fs.writeFileSync(file, '')
   await refusal(

@@ -13,9 +13,11 @@ import type { Log } from '../../platform/log/log.ts'
 import { silentLog } from '../databases.ts'
 import { until } from '../until.ts'
 
-const [url, dataDir, seed, rounds, total] = process.argv.slice(2)
-if (!url || !dataDir || !seed || !rounds || !total) {
-  throw new Error('usage: append-history.ts <url> <folder> <seed> <rounds> <number of writers>')
+const [url, dataDir, seed, rounds, roundsBetweenMeetings, total] = process.argv.slice(2)
+if (!url || !dataDir || !seed || !rounds || !roundsBetweenMeetings || !total) {
+  throw new Error(
+    'usage: append-history.ts <url> <folder> <seed> <rounds> <rounds between meetings> <number of writers>',
+  )
 }
 
 /** xorshift32: small, and good enough to choose by. */
@@ -102,9 +104,6 @@ await until(
   },
   60_000,
 )
-/** One that is given no processor for a while would otherwise begin when the other has ended. */
-const roundsBetweenMeetings = 15
-
 /** Until every writer is here. */
 async function meet(place: string): Promise<void> {
   await database.pool.query(`insert into haus.counter values ($1, 0)`, [`${place} ${seed}`])
@@ -122,7 +121,8 @@ async function meet(place: string): Promise<void> {
 }
 
 for (let round = 0; round < Number(rounds); round++) {
-  if (round % roundsBetweenMeetings === 0) await meet(`round ${round}`)
+  // One that is given no processor for a while would otherwise begin when the other has ended.
+  if (round > 0 && round % Number(roundsBetweenMeetings) === 0) await meet(`round ${round}`)
   const entries = Array.from({ length: 1 + below(12) }, randomEntry)
   const answers = await Promise.allSettled(entries.map((entry) => ledger.append(entry)))
   for (const [n, answer] of answers.entries()) {
